@@ -63,3 +63,16 @@ class Dataset:
 def fingerprint(pairs: Sequence[Pair]) -> str:
     """SHA-256 over the pairs' contents, independent of names and order."""
     return hashlib.sha256("".join(sorted(pair.digest for pair in pairs)).encode()).hexdigest()
+
+
+def content_digest(image: np.ndarray, mask: np.ndarray) -> str:
+    """SHA-256 of a pair's pixels and their shape.
+
+    Args:
+        image: H W 3, uint8, RGB.
+        mask: H W, bool.
+    """
+    digest = hashlib.sha256(f"{image.shape} {mask.shape} ".encode())
+    digest.update(np.ascontiguousarray(image).data)
+    digest.update(np.ascontiguousarray(mask).data)
+    return digest.hexdigest()
