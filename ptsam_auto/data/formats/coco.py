@@ -3,6 +3,7 @@
 # H W  px, rows and columns, as the COCO file states them
 
 import json
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -49,8 +50,10 @@ class DrawnMask:
         """Return H W, bool; raises DatasetError where run lengths are damaged."""
         mask = np.zeros((self.height, self.width), bool)
         try:
-            for outline in self.outlines:
-                mask |= coco_mask.decode(_run_lengths(outline, self.height, self.width)).astype(bool)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools' own, under numpy 2
+                for outline in self.outlines:
+                    mask |= coco_mask.decode(_run_lengths(outline, self.height, self.width)).astype(bool)
         except Exception as error:  # the decoder throws whatever it stumbles over
             problem = Problem(self.coco_file.name, f"run lengths of {self.file_name} are damaged; export it again")
             raise DatasetError(self.coco_file.parent, [problem]) from error
@@ -70,12 +73,13 @@ def read(folder: Path) -> Listing:
     """
     candidates = _candidates(folder)
     if len(candidates) > 1:
-        others = ", ".join(relative(path, folder) for path in candidates[1:])
-        what = f"one of {len(candidates)} COCO files (also {others}); expected one, move the others elsewhere"
-        raise DatasetError(folder, [Problem(relative(candidates[0], folder), what)])
-    path = candidates[0]
+        first, *others = (relative(path, folder) for path in candidates)
+        what = (
+            f"one of {len(candidates)} COCO files (also {', '.join(others)}); expected one, move the others elsewhere"
+        )
+        raise DatasetError(folder, [Problem(first, what)])
+    path, content = next(iter(candidates.items()))
     where = relative(path, folder)
-    content = _content(path)
     if isinstance(content, str):
         raise DatasetError(folder, [Problem(where, content)])
     try:
@@ -92,12 +96,14 @@ def read(folder: Path) -> Listing:
     return Listing(listing.entries, (*listing.problems, *lost))
 
 
-def _candidates(folder: Path) -> list[Path]:
+def _candidates(folder: Path) -> dict[Path, dict[str, Any] | str]:
+    """Return the files that may be meant, each with what `_content` says."""
     inner = subfolder(folder, "annotations")
     files = [*visible(folder), *(visible(inner) if inner else [])]
     files = [path for path in files if path.suffix.lower() == ".json" and path.name.lower() not in NOT_COCO]
     # A broken file counts, so that the message is about its line 3 and not about an unknown layout.
-    return [path for path in files if not isinstance(content := _content(path), dict) or _is_coco(content)]
+    contents = {path: _content(path) for path in files}
+    return {path: found for path, found in contents.items() if isinstance(found, str) or _is_coco(found)}
 
 
 def _is_coco(content: dict[str, Any]) -> bool:
