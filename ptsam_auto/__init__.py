@@ -1,0 +1,28 @@
+"""Prompt-tune the Segment Anything Model into a specialist for your images.
+
+    from ptsam_auto import fit, load_specialist
+
+    specialist = fit("new_dataset")
+    mask = load_specialist("new_dataset-specialist").predict(image)  # H W 3 uint8 -> H W bool
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptsam_auto.pipeline import fit
+    from ptsam_auto.specialist.artifact import Specialist, load_specialist
+
+__all__ = ["Specialist", "fit", "load_specialist"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import on first use: torch takes seconds, and `ptsam-auto --help` does not need it."""
+    if name == "fit":
+        from ptsam_auto.pipeline import fit
+
+        return fit
+    if name in ("Specialist", "load_specialist"):
+        from ptsam_auto.specialist import artifact
+
+        return getattr(artifact, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,175 @@
+"""Arguments in, messages out. What takes long to import is imported by the command that needs it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ptsam_auto.errors import PtsamError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn the Segment Anything Model into a specialist for your images, from about 16 annotated ones.",
+)
+
+DatasetFolder = Annotated[Path, typer.Argument(help="Annotated images: images/ + masks/, Cellpose, COCO or nnU-Net.")]
+SpecialistFolder = Annotated[Path, typer.Argument(help="A folder that fit wrote.")]
+BackboneFile = Annotated[
+    str | None, typer.Option("--backbone", help="The checkpoint it was made with, if that has moved.")
+]
+Device = Annotated[str | None, typer.Option(help="As torch names it; by default a GPU if there is one.")]
+AllowBlank = Annotated[
+    bool, typer.Option("--allow-blank-masks", help="Accept masks that are all background or all foreground.")
+]
+
+
+@app.command()
+def fit(
+    dataset: DatasetFolder,
+    out: Annotated[Path | None, typer.Option(help="Where the specialist goes; by default ./NAME-specialist.")] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Annotated images to measure on; by default 20 % are held out.")
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="auto (ViT-B if it can be had, else nano), vit_b, vit_l, vit_h, nano or a checkpoint.")
+    ] = "auto",
+    adapt: Annotated[
+        Literal["decoder", "encoder"] | None,
+        typer.Option(help="Prompts in the mask decoder only, or in the image encoder too; see `defaults`."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the start and the augmentation.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a finished specialist.")] = False,
+    allow_blank: AllowBlank = False,
+    device: Device = None,
+    track: Annotated[
+        bool, typer.Option(help="Log to MLflow: ./mlflow.db, or where MLFLOW_TRACKING_URI points.")
+    ] = True,
+) -> None:
+    """Make a specialist from a folder of annotated images. Nothing needs to be set.
+
+    Interrupted and started again, it continues where it was.
+    """
+    from ptsam_auto.pipeline import fit
+    from ptsam_auto.show import Show
+
+    fit(
+        dataset,
+        out=out,
+        test=test,
+        backbone=backbone,
+        adapt=adapt,
+        seed=seed,
+        force=force,
+        allow_blank=allow_blank,
+        device=device,
+        track=track,
+        show=Show(),
+    )
+
+
+@app.command()
+def predict(
+    specialist: SpecialistFolder,
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Where masks go: NAME.png, 0 and 255, at the image's own size.")] = Path(
+        "masks"
+    ),
+    overlays: Annotated[Path | None, typer.Option(help="Also write each image with its mask drawn in, here.")] = None,
+    backbone: BackboneFile = None,
+    device: Device = None,
+) -> None:
+    """Write the masks of new images."""
+    from ptsam_auto.predicting import predict_files
+    from ptsam_auto.show import Show
+    from ptsam_auto.specialist.artifact import load_specialist
+
+    predict_files(load_specialist(specialist, backbone=backbone, device=device), images, out, overlays, Show())
+
+
+@app.command()
+def evaluate(
+    specialist: SpecialistFolder,
+    dataset: DatasetFolder,
+    out: Annotated[Path | None, typer.Option(help="Also write the scores here, as JSON.")] = None,
+    allow_blank: AllowBlank = False,
+    backbone: BackboneFile = None,
+    device: Device = None,
+) -> None:
+    """Measure a specialist on annotated images."""
+    from ptsam_auto.predicting import evaluate_folder
+    from ptsam_auto.show import Show
+    from ptsam_auto.specialist.artifact import load_specialist
+
+    loaded = load_specialist(specialist, backbone=backbone, device=device)
+    evaluate_folder(loaded, dataset, out, allow_blank, Show())
+
+
+@app.command()
+def example(folder: Annotated[Path, typer.Argument(help="Where the images go; empty or new.")]) -> None:
+    """Render 24 annotated images to try things on."""
+    from ptsam_auto.data.render import write_example
+
+    write_example(folder)
+    typer.echo(f"24 annotated images: {folder}/images and {folder}/masks\nNow: ptsam-auto fit {folder}")
+
+
+@app.command()
+def subset(
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Argument(help="Where the smaller dataset goes; empty or new.")],
+    names: Annotated[
+        str | None, typer.Option("--list", help="A list of DATASET/splits.json, such as train or test.")
+    ] = None,
+    first: Annotated[int | None, typer.Option(min=1, help="How many, from the start of the list.")] = None,
+) -> None:
+    """Copy some of a dataset's images: --list train --first 16."""
+    from ptsam_auto.data.subset import listed_names, write_subset
+
+    chosen = None if names is None else listed_names(dataset, names)
+    written = write_subset(dataset, out, names=chosen, first=first)
+    typer.echo(f"{len(written)} annotated images: {out}/images and {out}/masks")
+
+
+@app.command()
+def defaults(
+    backbone: Annotated[str | None, typer.Argument(help="One backbone only: vit_b, vit_l, vit_h or nano.")] = None,
+) -> None:
+    """Show the settings that fit uses, and where each comes from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ptsam_auto.training import defaults as frozen
+
+    families = frozen.families()
+    if backbone is not None and backbone not in families:
+        raise typer.BadParameter(f"{backbone} has no defaults; there are {', '.join(families)}.")
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for family in [backbone] if backbone else families:
+        unasked = {device: frozen.adaptation(family, device) for device in ("cpu", "cuda")}
+        console.print(
+            f"\n[bold]{family}[/]: unasked, adapts the {unasked['cpu'].value} on a CPU and the "
+            f"{unasked['cuda'].value} on a GPU ({unasked['cpu'].source})"
+        )
+        for adapt in frozen.ADAPTATIONS:
+            table = Table(title=f"{family}, --adapt {adapt}", title_justify="left", title_style="")
+            for heading in ("setting", "value", "where it comes from"):
+                table.add_column(heading)
+            for default in frozen.block(family, adapt):
+                table.add_row(default.path, str(default.value), default.source)
+            console.print(table)
+
+
+def main() -> None:
+    """The command `ptsam-auto`: messages on standard error, exit code 1 for a user's mistake, 2 for usage."""
+    try:
+        app()
+    except PtsamError as error:
+        typer.echo(f"{error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. The same command continues from here.", err=True)
+        sys.exit(130)

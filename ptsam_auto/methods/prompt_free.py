@@ -1,0 +1,64 @@
+"""What every SAM method becomes: a network from images to masks that needs no user prompt."""
+
+# B images  S input side, px  G patches a side
+
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+
+from ptsam_auto.sam.decode import decode
+from ptsam_auto.sam.encode import encode
+
+
+class PromptFreeSam(nn.Module):
+    """A SAM with learned parts. What requires a gradient is learned and shipped; everything else stays as it was.
+
+    Two halves, so that a frozen encoder stays outside the gradient and its features can be kept.
+
+    Args:
+        sam: frozen but for what a method made trainable.
+        decoder_prompts: P 256, or None.
+        encoder_prompts: L P D, or None.
+        mask_token: which of SAM's four masks is the output, see `sam.decode`.
+    """
+
+    def __init__(
+        self,
+        sam: Sam,
+        decoder_prompts: nn.Parameter | None = None,
+        encoder_prompts: nn.Parameter | None = None,
+        mask_token: int = 1,
+    ) -> None:
+        super().__init__()
+        self.sam = sam
+        self.decoder_prompts = decoder_prompts
+        self.encoder_prompts = encoder_prompts
+        self.mask_token = mask_token
+
+    @property
+    def image_size(self) -> int:
+        """S, side of the square input in px."""
+        return self.sam.image_encoder.img_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return self.sam.pixel_mean.device
+
+    @property
+    def encoder_is_frozen(self) -> bool:
+        """Whether features depend on SAM alone, so that they can be kept."""
+        learned_inside = any(parameter.requires_grad for parameter in self.sam.image_encoder.parameters())
+        return self.encoder_prompts is None and not learned_inside
+
+    def encode(self, images_B3SS: Tensor) -> Tensor:
+        """Features, B 256 G G, of images normalised and padded as `sam.preprocess` does."""
+        return encode(self.sam.image_encoder, images_B3SS, self.encoder_prompts)
+
+    def decode(self, features_B256GG: Tensor) -> Tensor:
+        """Mask logits, B 4G 4G; above 0 is foreground."""
+        return decode(self.sam, features_B256GG, self.decoder_prompts, self.mask_token)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """What training changes, by name: all that a specialist has to ship."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}

@@ -1,0 +1,58 @@
+"""PTSAM: prompts in the mask decoder, and in every layer of the image encoder (Sec. 3.2)."""
+
+from dataclasses import dataclass
+
+import torch
+from segment_anything.modeling import Sam
+
+from ptsam_auto.adapt.prompts import new_decoder_prompts, new_encoder_prompts
+from ptsam_auto.errors import ConfigError
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+
+
+@dataclass(frozen=True)
+class PTSAMConfig:
+    """The paper's method; defaults are the paper's where it speaks.
+
+    Args:
+        decoder_prompts: n_md, at least 1 (8 in Sec. 4.1.3; 2,048 numbers).
+        encoder_prompts: n_ie in each layer, 0 leaves the encoder frozen (8 in Sec. 4.1.3; 73,728 numbers on ViT-B).
+        mask_token: which of SAM's four masks is the output. The paper uses "the first of the three" (Sec. 3.2); our
+            reading is 1, the first of the trio for ambiguous prompts. 0 is SAM's single mask.
+        prompt_std: standard deviation of the decoder prompts' start; the paper is silent.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    decoder_prompts: int = 8
+    encoder_prompts: int = 0
+    mask_token: int = 1
+    prompt_std: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.decoder_prompts < 1:
+            raise ConfigError(f"method.decoder_prompts is {self.decoder_prompts}; expected at least 1.")
+        if self.encoder_prompts < 0:
+            raise ConfigError(f"method.encoder_prompts is {self.encoder_prompts}; expected 0 (frozen) or more.")
+        if self.mask_token not in range(4):
+            raise ConfigError(f"method.mask_token is {self.mask_token}; SAM has four, 0 to 3.")
+        if not self.prompt_std > 0:
+            raise ConfigError(f"method.prompt_std is {self.prompt_std}; expected a number above 0.")
+
+
+def build(sam: Sam, config: PTSAMConfig, seed: int) -> PromptFreeSam:
+    """A frozen SAM with fresh prompts.
+
+    Args:
+        sam: frozen here, not copied.
+        config: how many prompts, and where.
+        seed: of the prompts' first values.
+    """
+    sam.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    decoder_prompts = new_decoder_prompts(config.decoder_prompts, config.prompt_std, generator)
+    encoder_prompts = None
+    if config.encoder_prompts:
+        encoder_prompts = new_encoder_prompts(sam.image_encoder, config.encoder_prompts, generator)
+    return PromptFreeSam(sam, decoder_prompts, encoder_prompts, config.mask_token).to(sam.pixel_mean.device)

@@ -1,0 +1,289 @@
+"""The story of `fit`, top to bottom: a folder of annotated images becomes a specialist."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptsam_auto.data.dataset import Dataset, Pair, fingerprint
+from ptsam_auto.data.folder import read_folder
+from ptsam_auto.data.split import hold_out
+from ptsam_auto.errors import DatasetError, OutputError, Problem
+from ptsam_auto.methods import ptsam
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.sam import checkpoint
+from ptsam_auto.show import Show
+from ptsam_auto.specialist import artifact
+from ptsam_auto.specialist.evaluate import Scores, evaluate
+from ptsam_auto.specialist.report import Panel, beside, write_report
+from ptsam_auto.training import defaults, loop, resume
+from ptsam_auto.training.bank import FeatureBank
+from ptsam_auto.training.loop import EpochReport
+from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.views import FreshViews, Views
+
+IN_PROGRESS = "in_progress"  # inside the output folder; holds the bank and the checkpoint, and goes when all is done
+PANELS = 24  # held-out images shown in the report
+
+
+def fit(
+    folder: Path | str,
+    *,
+    out: Path | str | None = None,
+    test: Path | str | None = None,
+    backbone: str = "auto",
+    adapt: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    allow_blank: bool = False,
+    device: str | None = None,
+    track: bool = True,
+    show: Show | None = None,
+) -> artifact.Specialist:
+    """Train a specialist with the frozen defaults, measure it on images it never saw, and write it down.
+
+    Interrupted at any moment and called again, it continues, and ends with the same prompts as if undisturbed (on
+    the same machine; the order of sums may differ elsewhere).
+
+    Args:
+        folder: annotated images, in any layout that data.folder reads.
+        out: where the specialist goes; by default NAME-specialist in the working directory.
+        test: annotated images to measure on; by default 20 % of the folder's are held out (Sec. 4.1.2).
+        backbone: "auto", "vit_b", "vit_l", "vit_h", "nano" or the path of a checkpoint.
+        adapt: "decoder" (prompts in the mask decoder, the encoder frozen) or "encoder" (prompts in both); by default
+            what the defaults file says.
+        seed: of the split, the prompts' start and the views.
+        force: replace a finished specialist.
+        allow_blank: accept masks without foreground, or without background.
+        device: as torch names it; by default a GPU if there is one.
+        track: log the run to MLflow.
+        show: where progress goes; by default nowhere.
+
+    Raises:
+        PtsamError: see errors; raised before any training wherever possible.
+    """
+    folder, show = Path(folder), show or Show.nothing()
+    out = Path(out) if out is not None else Path(f"{folder.resolve().name}-specialist")
+    work = _claim(out, force)
+    train, held_out = _images(folder, Path(test) if test is not None else None, allow_blank, seed, show)
+    device = device or artifact.default_device()
+    plan = _plan(backbone, adapt, device, show)
+    model = ptsam.build(plan.backbone.sam.to(device), plan.settings.method, seed)
+
+    began = time.perf_counter()
+    key = _key(plan, train, seed)
+    views = _views(work, model, plan, train, seed, show)
+    curve = _train(work / "checkpoint.safetensors", model, views, plan.settings, key, show)
+    seconds = time.perf_counter() - began
+
+    tuned, untuned, panels = _measure(model, held_out.pairs, show)
+    about = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "backbone": {"name": plan.backbone.name, "sha256": plan.backbone.sha256},
+        "adapt": plan.adapt,
+        **asdict(plan.settings),
+        "seed": seed,
+        "settings": plan.sources,
+        "data": {
+            "folder": folder.name,
+            "fingerprint": fingerprint(train),
+            "train": [pair.name for pair in train],
+            "held_out_folder": held_out.folder.name,
+            "held_out": [pair.name for pair in held_out.pairs],
+        },
+        "scores": {"tuned": tuned.as_dict(), "untuned": untuned.as_dict()},
+        "alarms": _alarms(tuned, untuned),
+        "cost": {
+            "trainable": sum(parameter.numel() for parameter in model.trainable().values()),
+            "steps": plan.settings.recipe.steps,
+            "views": views.views if isinstance(views, FeatureBank) else 0,
+            "seconds": seconds,
+            "device": device,
+        },
+        "versions": {package: version(package) for package in ("ptsam-auto", "torch", "segment-anything")},
+    }
+    _finish(out, work, model, about, curve, panels, track, show)
+    return artifact.Specialist(model.eval(), about)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What will be trained, and where each setting comes from."""
+
+    backbone: checkpoint.Backbone
+    adapt: str
+    settings: Settings
+    sources: dict[str, dict[str, Any]]
+
+
+def _claim(out: Path, force: bool) -> Path:
+    """Make sure that the result can be written, before anything costs time; returns the folder to work in."""
+    if (out / artifact.ABOUT).exists() and not force:
+        raise OutputError(f"{out} already holds a finished specialist.\nChoose another --out, or replace it: --force")
+    work = out / IN_PROGRESS
+    if out.is_dir() and not work.exists() and not (out / artifact.ABOUT).exists() and any(out.iterdir()):
+        raise OutputError(f"{out} is not empty and not a specialist.\nChoose another --out, or empty it first.")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        probe = work / "writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
+    return work
+
+
+def _images(folder: Path, test: Path | None, allow_blank: bool, seed: int, show: Show) -> tuple[Sequence[Pair], Dataset]:
+    """Training pairs, and the dataset to measure on."""
+    with show.bar("Reading") as update:
+        dataset = read_folder(folder, allow_blank=allow_blank, progress=update)
+    if test is None:
+        train, rest = hold_out(dataset.pairs, seed=seed)
+        if not rest:
+            problem = Problem("", "1 image; expected at least 2, one of them to measure on")
+            raise DatasetError(folder, [problem], "Add images, or give others to measure on: --test DIR")
+        held_out = Dataset(folder, dataset.layout, rest)
+        where = f"{len(rest)} held out to measure on"
+    else:
+        with show.bar("Reading") as update:
+            held_out = read_folder(test, allow_blank=True, progress=update)
+        known = {pair.digest: pair.name for pair in dataset.pairs}
+        shared = [Problem(pair.name, f"also {known[pair.digest]} in {folder}/") for pair in held_out.pairs if pair.digest in known]
+        if shared:
+            raise DatasetError(test, shared, "Measure on images that are not trained on, then run the command again.")
+        # Content decides the order here as in hold_out, so that renaming files changes nothing.
+        train = tuple(sorted(dataset.pairs, key=lambda pair: pair.digest))
+        where = f"{len(held_out.pairs)} of {test} to measure on"
+    show.say(f"Images: {len(train)} to train on, {where} ({dataset.layout} layout).")
+    return train, held_out
+
+
+def _plan(choice: str, adapt: str | None, device: str, show: Show) -> _Plan:
+    with show.bar("Backbone") as update:
+        backbone = checkpoint.choose(choice, say=show.say, progress=update)
+    family = backbone.family
+    chosen = defaults.adaptation(family, "cuda" if device.startswith("cuda") else "cpu")
+    adapt = adapt or chosen.value
+    frozen = defaults.block(family, adapt)
+    return _Plan(
+        backbone,
+        adapt,
+        Settings.from_paths({default.path: default.value for default in frozen}),
+        {default.path: {"value": default.value, "source": default.source} for default in frozen},
+    )
+
+
+def _key(plan: _Plan, train: Sequence[Pair], seed: int) -> str:
+    """Names a training run by all that decides its result; only a checkpoint of the same run may continue it."""
+    contents = {
+        "backbone": plan.backbone.sha256,
+        "settings": asdict(plan.settings),
+        "train": [pair.digest for pair in train],
+        "seed": seed,
+        "version": version("ptsam-auto"),
+    }
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+def _views(work: Path, model: PromptFreeSam, plan: _Plan, train: Sequence[Pair], seed: int, show: Show) -> Views:
+    settings = plan.settings
+    if not settings.recipe.views:
+        return FreshViews(model, train, settings.augmentation, settings.recipe.batch_size, seed)
+    with show.bar("Encoding") as update:
+        return FeatureBank(
+            work / "bank", model, plan.backbone.sha256, train, settings.augmentation, settings.recipe, seed, update
+        )
+
+
+def _train(
+    path: Path, model: PromptFreeSam, views: Views, settings: Settings, key: str, show: Show
+) -> list[EpochReport]:
+    training = loop.start(model, settings.recipe)
+    curve = resume.load(path, training, key)
+    if curve:
+        show.say(f"Continuing after epoch {curve[-1].epoch} of {settings.recipe.epochs}.")
+    with show.bar("Training") as update:
+        update(len(curve), settings.recipe.epochs)
+        for report in loop.epochs(training, views, settings.recipe):
+            curve.append(report)
+            resume.save(path, training, curve, key)
+            update(report.epoch, settings.recipe.epochs, f"loss {report.loss:.3f}")
+    return curve
+
+
+def _measure(model: PromptFreeSam, pairs: Sequence[Pair], show: Show) -> tuple[Scores, Scores, list[Panel]]:
+    """Scores of the specialist and of the same SAM without learned prompts, and pictures to look at."""
+    pictures: dict[str, np.ndarray] = {}
+
+    def look(pair: Pair, mask: np.ndarray) -> None:
+        if len(pictures) < PANELS:
+            sample = pair.load()
+            pictures[pair.name] = beside(sample.image, mask, sample.mask)
+
+    bare = PromptFreeSam(model.sam, mask_token=model.mask_token)
+    with show.bar("Measuring") as update:
+        total = 2 * len(pairs)
+        tuned = evaluate(model, pairs, progress=lambda done: update(done, total), look=look)
+        untuned = evaluate(bare, pairs, progress=lambda done: update(len(pairs) + done, total))
+    dice = {image.name: image.dice for image in tuned.images}
+    bare_dice = {image.name: image.dice for image in untuned.images}
+    return tuned, untuned, [Panel(name, dice[name], bare_dice[name], picture) for name, picture in pictures.items()]
+
+
+def _alarms(tuned: Scores, untuned: Scores) -> list[str]:
+    alarms = [tuned.alarm] if tuned.alarm else []
+    if tuned.dice <= untuned.dice:
+        alarms.append("Tuning did not help: on the held-out images the untuned SAM is at least as good.")
+    return alarms
+
+
+def _finish(
+    out: Path,
+    work: Path,
+    model: PromptFreeSam,
+    about: dict[str, Any],
+    curve: Sequence[EpochReport],
+    panels: Sequence[Panel],
+    track: bool,
+    show: Show,
+) -> None:
+    """Write everything aside, log it, and only then put it in place: a reader never sees half a specialist."""
+    ready = work / "ready"
+    shutil.rmtree(ready, ignore_errors=True)
+    ready.mkdir()
+    artifact.save(ready, model, about)
+    write_report(ready / "report.html", out.name, about, curve, panels)
+    logged = None
+    if track:
+        from ptsam_auto.tracking.log_fit import log_fit
+
+        show.say("Logging the run to MLflow ...")
+        try:
+            pictures = {panel.name: panel.picture for panel in panels}
+            logged = log_fit(about["data"]["folder"], ready, about, curve, pictures)
+        except Exception as error:  # noqa: BLE001 - stores raise anything, and none of it may cost the specialist
+            show.say(f"MLflow did not take the run ({type(error).__name__}); the specialist is not affected.")
+    with suppress(FileNotFoundError):
+        (out / artifact.ABOUT).unlink()
+    for name in (artifact.LEARNED, "report.html", artifact.ABOUT):
+        (ready / name).replace(out / name)
+    shutil.rmtree(work)
+    scores = about["scores"]
+    for alarm in about["alarms"]:
+        show.say(f"LOOK BEFORE YOU USE IT: {alarm}")
+    show.say(
+        f"Dice {100 * scores['tuned']['dice']:.1f} +- {100 * scores['tuned']['dice_std']:.1f} on "
+        f"{len(scores['tuned']['images'])} held-out images (untuned SAM: {100 * scores['untuned']['dice']:.1f})."
+    )
+    show.say(f"Specialist: {out}/ ({about['cost']['trainable']:,} learned numbers); look at {out / 'report.html'}")
+    if logged:
+        show.say(f"MLflow: {logged}; browse with: mlflow ui --backend-store-uri STORE --host 127.0.0.1")

@@ -1,0 +1,80 @@
+"""SAM's image encoder for a batch of images, with room for deep prompts (PTSAM, Sec. 3.2)."""
+
+# B images  W windows  N patches of a window (its side n)  P prompts  L layers  D width  H heads  C = D / H
+# S input side, px  G patches a side
+
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.image_encoder import Attention, get_rel_pos, window_partition, window_unpartition
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def encode(encoder: ImageEncoderViT, images_B3SS: Tensor, prompts_LPD: Tensor | None = None) -> Tensor:
+    """Image features, B 256 G G; without prompts the same numbers as `encoder(images)`.
+
+    A layer's prompts join each of its windows (a global block is one large window) and are dropped after it; the
+    next layer brings its own. Since they are dropped, nothing but their keys and values can ever reach a patch: we
+    compute those once a layer and skip the prompts' own queries, projection and MLP. This is exact.
+
+    Our readings, where the paper is silent: prompts enter before the block's first normalisation, as in VPT-deep,
+    and have no position, so no relative position either.
+
+    Args:
+        encoder: SAM's image encoder.
+        images_B3SS: normalised and padded, see `preprocess`.
+        prompts_LPD: one set a layer, or None for the encoder as it is.
+    """
+    x_BGGD = encoder.patch_embed(images_B3SS) + encoder.pos_embed
+    for layer, block in enumerate(encoder.blocks):
+        prompts_PD = None if prompts_LPD is None else block.norm1(prompts_LPD[layer])
+        normed = block.norm1(x_BGGD)
+        if block.window_size > 0:
+            windows, padded = window_partition(normed, block.window_size)
+            attended = _attend(block.attn, windows, prompts_PD)
+            attended = window_unpartition(attended, block.window_size, padded, normed.shape[1:3])
+        else:
+            attended = _attend(block.attn, normed, prompts_PD)
+        x_BGGD = x_BGGD + attended
+        x_BGGD = x_BGGD + block.mlp(block.norm2(x_BGGD))
+    return encoder.neck(x_BGGD.permute(0, 3, 1, 2))
+
+
+def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> Tensor:
+    """Attention inside each window, prompts as further keys and values.
+
+    SAM adds to the score of query (i, j) and key (k, l) a term that depends on the query and k - i, and one on l - j.
+    Written as channels - the query carries its terms for every row k and column l, the key a one-hot of its own row
+    and column - both become part of the dot product, and attention needs no N x N bias in memory (800 MB an image in
+    a global block of ViT-B). A prompt's one-hot is empty: it sees no position.
+    """
+    W, n, m, D = x_WnnD.shape
+    H = attention.num_heads
+    qkv = attention.qkv(x_WnnD).reshape(W, n * m, 3, H, D // H).permute(2, 0, 3, 1, 4)
+    q_WHNC, k_WHNC, v_WHNC = qkv.unbind(0)
+
+    grid_q = q_WHNC.reshape(W, H, n, m, D // H)
+    rows = torch.einsum("whijc,ikc->whijk", grid_q, get_rel_pos(n, n, attention.rel_pos_h)).flatten(2, 3)
+    columns = torch.einsum("whijc,jlc->whijl", grid_q, get_rel_pos(m, m, attention.rel_pos_w)).flatten(2, 3)
+    query = torch.cat([q_WHNC * attention.scale, rows, columns], dim=-1)
+
+    place = _one_hot_places(n, m, x_WnnD)
+    key = torch.cat([k_WHNC, place.expand(W, H, -1, -1)], dim=-1)
+    value = v_WHNC
+    if prompts_PD is not None:
+        kv_2HPC = attention.qkv(prompts_PD).reshape(-1, 3, H, D // H).permute(1, 2, 0, 3)[1:]
+        prompt_key = F.pad(kv_2HPC[0], (0, n + m))
+        key = torch.cat([prompt_key.expand(W, -1, -1, -1), key], dim=2)
+        value = torch.cat([kv_2HPC[1].expand(W, -1, -1, -1), value], dim=2)
+
+    # The memory-saving kernels want values as wide as keys.
+    value = F.pad(value, (0, n + m))
+    attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)[..., : D // H]
+    return attention.proj(attended.transpose(1, 2).reshape(W, n, m, D))
+
+
+def _one_hot_places(rows: int, columns: int, like: Tensor) -> Tensor:
+    """Each patch's row and column as one-hot channels, N (rows + columns)."""
+    row = torch.eye(rows, dtype=like.dtype, device=like.device).repeat_interleave(columns, dim=0)
+    column = torch.eye(columns, dtype=like.dtype, device=like.device).repeat(rows, 1)
+    return torch.cat([row, column], dim=1)

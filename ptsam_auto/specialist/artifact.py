@@ -1,0 +1,131 @@
+"""The specialist as a small folder: learned tensors, and one JSON file that says all about them.
+
+    specialist.json          settings, backbone and its hash, data, scores, versions
+    specialist.safetensors   what was learned (8 KB for 2,048 numbers)
+    report.html              the same for people, see `report`
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ptsam_auto.errors import BackboneError, SpecialistError
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.methods.ptsam import PTSAMConfig, build
+from ptsam_auto.sam.checkpoint import find, load
+from ptsam_auto.specialist.predict import predict, probability
+
+ABOUT, LEARNED = "specialist.json", "specialist.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Specialist:
+    """A trained specialist, ready to predict.
+
+    Args:
+        model: SAM and what was learned.
+        about: the contents of specialist.json.
+    """
+
+    model: PromptFreeSam
+    about: dict[str, Any]
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """The mask (H W, bool) of an image (H W 3, uint8, RGB)."""
+        return predict(self.model, image)
+
+    def probability(self, image: np.ndarray) -> np.ndarray:
+        """The chance of foreground (H W, float32, 0 to 1) in an image (H W 3, uint8, RGB)."""
+        return probability(self.model, image)
+
+
+def save(folder: Path, model: PromptFreeSam, about: dict[str, Any]) -> None:
+    """Write a specialist; specialist.json comes last, so a folder that has it is whole.
+
+    Args:
+        folder: exists.
+        model: trained.
+        about: backbone (name, sha256), method (PTSAMConfig's fields), and whatever else should be told; JSON types.
+    """
+    learned = {name: parameter.detach().cpu().contiguous() for name, parameter in model.trainable().items()}
+    save_file(learned, folder / LEARNED)
+    unfinished = folder / f"{ABOUT}.part"
+    with unfinished.open("w") as file:
+        file.write(json.dumps({"format": FORMAT, **about}, indent=2))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / ABOUT)
+
+
+def load_specialist(folder: Path | str, *, backbone: str | None = None, device: str | None = None) -> Specialist:
+    """Load a specialist that `fit` wrote.
+
+    Args:
+        folder: the specialist's.
+        backbone: path of the checkpoint, where it has moved since; its hash must be the same.
+        device: as torch names it; by default a GPU if there is one.
+
+    Raises:
+        SpecialistError: not a specialist, damaged, or its backbone is not here.
+    """
+    folder = Path(folder)
+    about = _about(folder)
+    made_with = about["backbone"]
+    try:
+        found = find(made_with["name"], made_with["sha256"]) if backbone is None else load(backbone)
+    except BackboneError as error:
+        raise SpecialistError(
+            f"{folder} cannot be used: {error}\n"
+            "Give the checkpoint it was made with (--backbone FILE), or fit the specialist again."
+        ) from None
+    if found.sha256 != made_with["sha256"]:
+        raise SpecialistError(
+            f"{folder} was made with backbone {made_with['name']} (SHA-256 {made_with['sha256'][:12]}...); "
+            f"{backbone} is {found.sha256[:12]}....\nGive the checkpoint it was made with."
+        )
+    model = build(found.sam, PTSAMConfig(**about["method"]), seed=0)
+    _fill(model, folder / LEARNED)
+    return Specialist(model.to(device or default_device()).eval(), about)
+
+
+def default_device() -> str:
+    """A GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    path = folder / ABOUT
+    if not path.is_file():
+        raise SpecialistError(f"{folder} is not a finished specialist: it has no {ABOUT}.\nMake one: ptsam-auto fit DIR")
+    try:
+        about = json.loads(path.read_text())
+        version = about["format"]
+    except (ValueError, KeyError, TypeError):
+        raise SpecialistError(f"{path} is damaged; fit the specialist again.") from None
+    if version != FORMAT:
+        raise SpecialistError(
+            f"{path} has format {version}, this version of ptsam-auto reads {FORMAT}.\n"
+            "Use the version that made it, or fit the specialist again."
+        )
+    return about
+
+
+def _fill(model: PromptFreeSam, path: Path) -> None:
+    wanted = model.trainable()
+    try:
+        learned = load_file(path)
+    except (OSError, SafetensorError):
+        learned = {}
+    if {name: t.shape for name, t in learned.items()} != {name: t.shape for name, t in wanted.items()}:
+        raise SpecialistError(f"{path} is damaged or does not belong to its {ABOUT}; fit the specialist again.")
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(learned[name])

@@ -1,0 +1,96 @@
+"""A finished fit as an MLflow run: parameters, curves, scores, report, and the specialist as a registered model."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptsam_auto.tracking.quiet import quiet_mlflow
+from ptsam_auto.training.loop import EpochReport
+
+EXPERIMENT = "ptsam-auto"
+BATCH = 1000  # metrics in one call, MLflow's limit
+
+
+def log_fit(
+    name: str, folder: Path, about: dict[str, Any], curve: Sequence[EpochReport], overlays: dict[str, np.ndarray]
+) -> str:
+    """Log a specialist and how it came about; called once, after training, so a slow store never slows a step.
+
+    Args:
+        name: of the run; the model is registered as this, with "-specialist" behind it.
+        folder: the finished specialist.
+        about: its specialist.json.
+        curve: one report an epoch.
+        overlays: pictures by name, H W 3 uint8.
+
+    Returns:
+        The store and the run's id, for people.
+
+    Raises:
+        Exception: whatever MLflow and its stores raise; there is no common type.
+    """
+    mlflow = quiet_mlflow()
+    from mlflow.entities import Metric, Param, RunTag
+
+    client = mlflow.MlflowClient()
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run(run_name=name) as run:
+        run_id, time_ms = run.info.run_id, run.info.start_time
+        parameters = {
+            "backbone": about["backbone"]["name"],
+            "adapt": about["adapt"],
+            "seed": about["seed"],
+            **{f"{part}.{key}": value for part in ("method", "recipe", "augmentation") for key, value in about[part].items()},
+        }
+        tags = {
+            "ptsam.dataset_fingerprint": about["data"]["fingerprint"],
+            "ptsam.backbone_sha256": about["backbone"]["sha256"],
+            **{f"ptsam.version.{package}": version for package, version in about["versions"].items()},
+        }
+        scores = {
+            f"{which}_{measure}": about["scores"][which][measure]
+            for which in ("tuned", "untuned")
+            for measure in ("dice", "dice_std", "iou")
+        }
+        metrics = [Metric(key, value, time_ms, 0) for key, value in scores.items()]
+        for report in curve:
+            values = {key: value for key, value in asdict(report).items() if key not in ("epoch", "step")}
+            metrics += [Metric(key, value, time_ms, report.step) for key, value in values.items()]
+        client.log_batch(
+            run_id, params=[Param(*pair) for pair in _text(parameters)], tags=[RunTag(*pair) for pair in _text(tags)]
+        )
+        for start in range(0, len(metrics), BATCH):
+            client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+        for title, picture in overlays.items():
+            mlflow.log_image(picture, f"overlays/{title}.png")
+        mlflow.log_table(_columns(about["scores"]["tuned"]["images"]), "scores.json")
+        mlflow.log_artifact(str(folder / "report.html"))
+        _register(mlflow, f"{name}-specialist", folder, about)
+        return f"{mlflow.get_tracking_uri()} (run {run_id[:8]})"
+
+
+def _register(mlflow: Any, name: str, folder: Path, about: dict[str, Any]) -> None:  # noqa: ANN401 - a module
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    images = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), name="images")])
+    masks = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1), name="masks")])
+    mlflow.pyfunc.log_model(
+        name="specialist",
+        python_model=str(Path(__file__).with_name("pyfunc.py")),
+        artifacts={"specialist": str(folder)},
+        signature=ModelSignature(images, masks),
+        pip_requirements=[f"ptsam-auto=={about['versions']['ptsam-auto']}"],
+        registered_model_name=name,
+    )
+
+
+def _text(values: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(key, str(value)) for key, value in values.items()]
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {key: [row[key] for row in rows] for key in rows[0]}

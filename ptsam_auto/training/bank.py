@@ -1,0 +1,122 @@
+"""Features of augmented views, encoded once and kept: one Arrow file an image, memory-mapped.
+
+A frozen encoder gives the same features for the same view, so a view need never be encoded twice. The paper draws a
+fresh view at every step (40,000 passes through the encoder); a bank of K views an image draws from K, in turn. With
+as many views as turns it gives the paper's training exactly.
+"""
+
+# B images  K views  S input side, px  G patches a side
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ptsam_auto.data.augment import Augmentation
+from ptsam_auto.data.dataset import Pair
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.sam.preprocess import to_input
+from ptsam_auto.training.recipe import Recipe
+from ptsam_auto.training.views import Batch, schedule, targets, view
+
+LAYOUT = 1  # of the files; part of their names
+AT_ONCE = 4  # views in one pass through the encoder
+
+
+class FeatureBank:
+    """Features of K views of each training image, half precision, in a folder that runs and processes may share.
+
+    Files are named by content (backbone, image, augmentation, seed), appear only when complete, and are mapped rather
+    than read: many readers share one copy in memory. Encoding that was cut short continues with the next image.
+
+    Args:
+        folder: where the files lie or will lie.
+        model: with a frozen encoder.
+        backbone_hash: SHA-256 of the weights.
+        pairs: the training images.
+        augmentation: how views differ.
+        recipe: for its views, steps and batch size.
+        seed: of order and views.
+        progress: called with (views done, views in all).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: PromptFreeSam,
+        backbone_hash: str,
+        pairs: Sequence[Pair],
+        augmentation: Augmentation,
+        recipe: Recipe,
+        seed: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self._model, self._pairs, self._augmentation = model, pairs, augmentation
+        self._batch_size, self._seed = recipe.batch_size, seed
+        # More views than turns would be encoded for nothing.
+        turns = -(-recipe.steps * recipe.batch_size // len(pairs))
+        self.views = min(recipe.views, turns)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{self._key(pair, backbone_hash)}.arrow" for pair in pairs]
+        missing = [(pair, path) for pair, path in zip(pairs, paths, strict=True) if not path.exists()]
+        total = len(pairs) * self.views
+        done = total - len(missing) * self.views
+        for pair, path in missing:
+            progress(done, total)
+            self._encode(pair, path)
+            done += self.views
+        progress(done, total)
+        self._tables = [pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0) for path in paths]
+
+    def draw(self, step: int) -> Batch:
+        """One step's views, read from the files."""
+        size, device = self._model.image_size, self._model.device
+        features, masks = [], []
+        for image, turn in schedule(step, self._batch_size, len(self._pairs), self._seed):
+            table, row = self._tables[image], turn % self.views
+            features.append(table.column("features").to_numpy_ndarray()[row])
+            height, width = table.column("height")[row].as_py(), table.column("width")[row].as_py()
+            bits = np.frombuffer(table.column("mask")[row].as_buffer(), np.uint8)
+            masks.append(np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool))
+        target, inside = targets(masks, size)
+        stacked = torch.from_numpy(np.stack(features)).float()
+        return Batch(stacked.to(device), target.to(device), inside.to(device))
+
+    def _key(self, pair: Pair, backbone_hash: str) -> str:
+        contents = {
+            "layout": LAYOUT,
+            "backbone": backbone_hash,
+            "pair": pair.digest,
+            "augmentation": asdict(self._augmentation),
+            "seed": self._seed,
+            "views": self.views,
+            "image_size": self._model.image_size,
+        }
+        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:32]
+
+    @torch.no_grad()
+    def _encode(self, pair: Pair, path: Path) -> None:
+        size = self._model.image_size
+        views = [view(pair, self._augmentation, turn, self._seed, size) for turn in range(self.views)]
+        features = []
+        for start in range(0, len(views), AT_ONCE):
+            images = [to_input(self._model.sam, one.image, size) for one in views[start : start + AT_ONCE]]
+            features.append(self._model.encode(torch.stack(images)).half().cpu().numpy())
+        columns = {
+            "features": pa.FixedShapeTensorArray.from_numpy_ndarray(np.concatenate(features)),
+            "mask": pa.array([np.packbits(one.mask).tobytes() for one in views], pa.binary()),
+            "height": pa.array([one.mask.shape[0] for one in views], pa.int32()),
+            "width": pa.array([one.mask.shape[1] for one in views], pa.int32()),
+        }
+        batch = pa.record_batch(columns)
+        # Several processes may fill one bank: each writes its own file, and the last rename wins with the same bytes.
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
+        with pa.ipc.new_file(str(unfinished), batch.schema) as file:
+            file.write_batch(batch)
+        unfinished.replace(path)

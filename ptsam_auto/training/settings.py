@@ -1,0 +1,49 @@
+"""All that can be set about a fit, by dotted field paths: `recipe.learning_rate`, `method.decoder_prompts`, ..."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ptsam_auto.data.augment import Augmentation
+from ptsam_auto.errors import ConfigError
+from ptsam_auto.methods.ptsam import PTSAMConfig
+from ptsam_auto.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One configuration; without arguments the paper's PTSAM with a frozen encoder.
+
+    Args:
+        method: what is learned.
+        recipe: how long, how fast, on what.
+        augmentation: how training views differ.
+    """
+
+    method: PTSAMConfig = field(default_factory=PTSAMConfig)
+    recipe: Recipe = field(default_factory=Recipe)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @classmethod
+    def from_paths(cls, values: Mapping[str, Any]) -> "Settings":
+        """The defaults, with some fields set.
+
+        Args:
+            values: field path to value.
+
+        Raises:
+            ConfigError: no such field, or a value outside its range.
+        """
+        known = {f"{part}.{name}" for part, group in asdict(cls()).items() for name in group}
+        for path in values:
+            if path not in known:
+                near = difflib.get_close_matches(path, known, n=1)
+                hint = f" Did you mean {near[0]}?" if near else f" There are: {', '.join(sorted(known))}."
+                raise ConfigError(f"There is no setting {path}.{hint}")
+        parts = {}
+        for part in fields(cls):
+            prefix = f"{part.name}."
+            chosen = {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
+            parts[part.name] = part.default_factory(**chosen)  # type: ignore[misc, operator]
+        return cls(**parts)

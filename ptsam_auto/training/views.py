@@ -1,0 +1,113 @@
+"""What a training step sees: augmented views of the images, a pure function of seed and step."""
+
+# B images  S input side, px  G patches a side  h w a view's frame inside the square, px
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptsam_auto.data.augment import Augmentation, augmented
+from ptsam_auto.data.dataset import Pair, Sample
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.sam.preprocess import frame, to_input
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Features of some views, and what should be found in them.
+
+    Args:
+        features_B256GG: of the image encoder; they carry a gradient where the encoder is tuned.
+        target_BSS: float, 1 is foreground.
+        inside_BSS: float, 1 is image, 0 the padding of images that are not square.
+    """
+
+    features_B256GG: Tensor
+    target_BSS: Tensor
+    inside_BSS: Tensor
+
+
+class Views(Protocol):
+    """Where the training loop gets its batches from."""
+
+    def draw(self, step: int) -> Batch:
+        """The batch of one step; the same at every call, so that a run can resume anywhere."""
+
+
+def schedule(step: int, batch_size: int, images: int, seed: int) -> list[tuple[int, int]]:
+    """Which images a step trains on, as (image, turn).
+
+    Images come in a random order, all once before any comes again; turn counts how often this one came before.
+    """
+    places = range(step * batch_size, (step + 1) * batch_size)
+    orders = {turn: np.random.default_rng([seed, turn]).permutation(images) for turn in {p // images for p in places}}
+    return [(int(orders[place // images][place % images]), place // images) for place in places]
+
+
+def view(pair: Pair, augmentation: Augmentation, turn: int, seed: int, image_size: int) -> Sample:
+    """The image's view number `turn`, in the frame that the network sees the image in.
+
+    It depends on the image's content, not on its name or place in the folder.
+    """
+    sample = pair.load()
+    height, width = frame(*sample.mask.shape, image_size)
+    digest = hashlib.sha256(f"{pair.digest} {turn} {seed}".encode()).digest()
+    return augmented(sample, augmentation, height, width, seed=int.from_bytes(digest[:4], "big"))
+
+
+def targets(masks: Sequence[np.ndarray], image_size: int) -> tuple[Tensor, Tensor]:
+    """Masks of frames as `Batch.target_BSS` and `Batch.inside_BSS`."""
+    target = torch.zeros(len(masks), image_size, image_size)
+    inside = torch.zeros_like(target)
+    for i, mask in enumerate(masks):
+        height, width = mask.shape
+        target[i, :height, :width] = torch.from_numpy(mask)
+        inside[i, :height, :width] = 1
+    return target, inside
+
+
+class FreshViews:
+    """A new augmented view at every step, as the paper trains; the next step's are drawn while this one computes.
+
+    Args:
+        model: encodes the views, with gradients where its encoder is tuned.
+        pairs: the training images.
+        augmentation: how views differ.
+        batch_size: B.
+        seed: of order and views.
+    """
+
+    def __init__(
+        self, model: PromptFreeSam, pairs: Sequence[Pair], augmentation: Augmentation, batch_size: int, seed: int
+    ) -> None:
+        self._model = model
+        self._pairs = pairs
+        self._augmentation = augmentation
+        self._batch_size = batch_size
+        self._seed = seed
+        self._painter = ThreadPoolExecutor(1, thread_name_prefix="views")
+        self._ahead: tuple[int, Future[list[Sample]]] | None = None
+
+    def draw(self, step: int) -> Batch:
+        """Augment and encode one step's views."""
+        known, future = self._ahead or (None, None)
+        views = future.result() if future is not None and known == step else self._paint(step)
+        self._ahead = step + 1, self._painter.submit(self._paint, step + 1)
+
+        size, device = self._model.image_size, self._model.device
+        images = torch.stack([to_input(self._model.sam, one.image, size) for one in views])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._model.encoder_is_frozen):
+            features = self._model.encode(images)
+        target, inside = targets([one.mask for one in views], size)
+        return Batch(features, target.to(device), inside.to(device))
+
+    def _paint(self, step: int) -> list[Sample]:
+        turns = schedule(step, self._batch_size, len(self._pairs), self._seed)
+        size = self._model.image_size
+        return [view(self._pairs[i], self._augmentation, turn, self._seed, size) for i, turn in turns]
