@@ -1,0 +1,116 @@
+"""How nano's answers are judged, as SAM's were: mask loss on the best of the candidates, and honesty about quality."""
+
+# B images  T tasks  k points  S input side, px  G = S / 16  A answers (candidate masks) of a task  M = S / 2
+
+from dataclasses import dataclass
+
+import torch
+from segment_anything.modeling import PromptEncoder, Sam
+from torch import Tensor
+from torch.nn import functional as F
+
+from ptsam_auto.pretrain.batches import Batch, Questions
+from ptsam_auto.pretrain.tasks import Asked
+from ptsam_auto.sam.encode import encode
+
+# Which of the decoder's four mask tokens answer: one where the prompt says what is meant, three where it may not.
+TOKENS: dict[Asked, slice] = {"box": slice(0, 1), "group": slice(0, 1), "click": slice(1, 4), "clicks": slice(1, 4)}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One step's loss and what people want to see of it.
+
+    Args:
+        loss: scalar with gradient; the mean over all tasks.
+        iou: by what was asked, the best candidate's mean IoU, 0 to 1.
+        quality_error: mean squared error of the predicted IoU.
+    """
+
+    loss: Tensor
+    iou: dict[Asked, float]
+    quality_error: float
+
+
+def judge(sam: Sam, batch: Batch, balance: float) -> Judged:
+    """Encode the batch once, answer all its tasks, compare.
+
+    Args:
+        sam: with gradients.
+        batch: B images.
+        balance: 1 weighs foreground and background equally in the cross-entropy, 0 weighs pixels equally.
+    """
+    features_B256GG = encode(sam.image_encoder, (batch.images - sam.pixel_mean) / sam.pixel_std)
+    total, tasks, iou, quality = features_B256GG.new_zeros(()), 0, {}, 0.0
+    for asked, questions in batch.questions.items():
+        logits_TAMM, predicted_TA = answer(sam, features_B256GG, questions, TOKENS[asked])
+        inside_TMM = batch.inside[questions.image]
+        mask_loss_TA = mask_loss(logits_TAMM, questions.answers, inside_TMM, balance)
+        iou_TA = overlap(logits_TAMM.detach() > 0, questions.answers, inside_TMM)
+        quality_loss = (predicted_TA - iou_TA).square().mean(1)
+        total = total + (mask_loss_TA.amin(1) + quality_loss).sum()
+        tasks += len(questions.image)
+        quality += float(quality_loss.detach().sum())
+        iou[asked] = float(iou_TA.amax(1).mean())
+    return Judged(total / tasks, iou, quality / tasks)
+
+
+def answer(sam: Sam, features_B256GG: Tensor, questions: Questions, tokens: slice) -> tuple[Tensor, Tensor]:
+    """Candidate masks at half the input's size (logits, T A M M) and their predicted IoU (T A).
+
+    SAM's decoder takes one image with many prompts; here each task names its image, so that a batch is one call.
+    """
+    decoder, prompts = sam.mask_decoder, sam.prompt_encoder
+    sparse_TkD = embed(prompts, questions.points, questions.roles)
+    own_ND = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    T, G = len(sparse_TkD), features_B256GG.shape[-1]
+    tokens_TND = torch.cat([own_ND.expand(T, -1, -1), sparse_TkD], dim=1)
+    source = (features_B256GG + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1))[questions.image]
+    positions = prompts.get_dense_pe().expand(T, -1, -1, -1)
+    tokens_TND, source_TND = decoder.transformer(source, positions, tokens_TND)
+
+    upscaled = decoder.output_upscaling(source_TND.transpose(1, 2).reshape(T, -1, G, G))
+    heads = list(enumerate(decoder.output_hypernetworks_mlps))[tokens]
+    kernels = torch.stack([head(tokens_TND[:, 1 + number]) for number, head in heads], dim=1)
+    coarse = torch.einsum("tac,tchw->tahw", kernels, upscaled)
+    logits_TAMM = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    return logits_TAMM, decoder.iou_prediction_head(tokens_TND[:, 0])[:, tokens]
+
+
+def embed(prompts: PromptEncoder, points_Tk2: Tensor, roles_Tk: Tensor) -> Tensor:
+    """SAM's sparse embeddings (T k 256) of clicks, box corners and padding alike.
+
+    Points are pixel middles already, where SAM's own interface adds half a pixel to whole ones; it would add that to
+    box corners too, and a box around whole pixels ends where they end.
+    """
+    codes = prompts.pe_layer.forward_with_coords(points_Tk2, prompts.input_image_size)
+    roles = torch.stack([embedding.weight[0] for embedding in prompts.point_embeddings])
+    padding = (roles_Tk < 0).unsqueeze(-1)
+    return torch.where(padding, prompts.not_a_point_embed.weight, codes + roles[roles_Tk.clamp(min=0)])
+
+
+def mask_loss(logits_TAMM: Tensor, answers_TMM: Tensor, inside_TMM: Tensor, balance: float) -> Tensor:
+    """Dice and cross-entropy of each candidate over what is image, T A."""
+    target = answers_TMM.unsqueeze(1).float()
+    inside = inside_TMM.unsqueeze(1).float()
+    probability = logits_TAMM.sigmoid() * inside
+    both = (probability * target).sum((2, 3))
+    dice = 1 - (2 * both + 1) / (probability.sum((2, 3)) + target.sum((2, 3)) + 1)
+
+    entropy = F.binary_cross_entropy_with_logits(logits_TAMM, target.expand_as(logits_TAMM), reduction="none") * inside
+    foreground, area = target.sum((2, 3)), inside.sum((2, 3))
+    on_foreground, everywhere = (entropy * target).sum((2, 3)), entropy.sum((2, 3))
+    plain = everywhere / area
+    balanced = (
+        on_foreground / foreground.clamp(min=1) + (everywhere - on_foreground) / (area - foreground).clamp(min=1)
+    ) / 2
+    return dice + balance * balanced + (1 - balance) * plain
+
+
+def overlap(masks_TAMM: Tensor, answers_TMM: Tensor, inside_TMM: Tensor) -> Tensor:
+    """IoU of each candidate over what is image, T A."""
+    masks = masks_TAMM & inside_TMM.unsqueeze(1)
+    answers = answers_TMM.unsqueeze(1)
+    both = (masks & answers).sum((2, 3))
+    either = (masks | answers).sum((2, 3))
+    return both / either.clamp(min=1)
