@@ -40,11 +40,12 @@ def run(
 ) -> None:
     """Train nano promptably, as SAM was trained; the same command resumes after any interruption."""
     from ptsam_auto.pretrain.recipe import FROM_SCRATCH, Recipe, parse_stage
-    from ptsam_auto.pretrain.session import Settings, pretrain
 
     stages = tuple(parse_stage(text) for text in stage) if stage else FROM_SCRATCH
     if not data and scenes == 0:
         raise ConfigError("There is nothing to train on: name a folder with --data, or let --scenes be above 0.")
+    from ptsam_auto.pretrain.session import Settings, pretrain
+
     settings = Settings(
         out=out,
         data=tuple(data or ()),

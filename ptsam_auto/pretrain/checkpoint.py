@@ -101,7 +101,7 @@ def export(average: dict[str, Tensor], path: Path, about: dict[str, str]) -> str
     Args:
         average: by SAM's names.
         path: of the file, .safetensors.
-        about: what people should know of the weights; goes into the file's header.
+        about: what people should know of the weights; goes into the file's header as JSON, under "pretraining".
 
     Returns:
         The file's SHA-256.
@@ -112,7 +112,9 @@ def export(average: dict[str, Tensor], path: Path, about: dict[str, str]) -> str
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.half().contiguous() for name, tensor in average.items()}, unfinished, about)
+        # One entry: safetensors writes several in an order that changes, and the file's hash with it.
+        header = {"pretraining": json.dumps(about)}
+        save_file({name: tensor.half().contiguous() for name, tensor in average.items()}, unfinished, header)
         _in_place(unfinished, path)
     except OSError as problem:
         raise OutputError(f"{path} cannot be written: {problem.strerror}. Name another place.") from problem

@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from ptsam_auto.pretrain.batches import Questions, Steps
+from ptsam_auto.pretrain.objective import answer, embed, judge, mask_loss, overlap
+from ptsam_auto.sam.encode import encode
+from tests.pretrain.scenery import TwoScenes
+from tests.toys import toy_sam
+
+
+def questions_of(points, roles, image=(0,)):
+    points = torch.tensor(points, dtype=torch.float32)
+    return Questions(
+        torch.tensor(image), points, torch.tensor(roles), torch.zeros(len(points), 32, 32, dtype=torch.bool)
+    )
+
+
+def test_clicks_are_answered_as_the_package_answers_them():
+    sam = toy_sam()
+    images = torch.randn(2, 3, 64, 64)
+    features = encode(sam.image_encoder, images)
+    asked = questions_of([[[10.5, 20.5], [0, 0]], [[40.5, 7.5], [0, 0]]], [[1, -1], [0, -1]], image=(1, 0))
+    ours, quality = answer(sam, features, asked, slice(0, 4))
+    for row, (image, click, role) in enumerate([(1, (10, 20), 1), (0, (40, 7), 0)]):
+        sparse, dense = sam.prompt_encoder((torch.tensor([[click]]), torch.tensor([[role]])), None, None)
+        masks, expected = sam.mask_decoder.predict_masks(
+            features[image : image + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense
+        )
+        masks = torch.nn.functional.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
+        torch.testing.assert_close(ours[row], masks[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(quality[row], expected[0], rtol=1e-4, atol=1e-4)
+
+
+def test_box_corners_are_embedded_as_the_package_embeds_them():
+    sam = toy_sam()
+    box = torch.tensor([[5.0, 6.0, 30.0, 40.0]])
+    expected, _ = sam.prompt_encoder(None, box, None)
+    ours = embed(sam.prompt_encoder, box.reshape(1, 2, 2) + 0.5, torch.tensor([[2, 3]]))
+    torch.testing.assert_close(ours, expected)
+
+
+def test_loss_and_overlap_know_right_from_wrong_and_ignore_padding():
+    answers = torch.zeros(1, 8, 8, dtype=torch.bool)
+    answers[:, 2:5, 2:5] = True
+    inside = torch.ones(1, 8, 8, dtype=torch.bool)
+    inside[:, 6:] = False
+    right = (answers.float() * 2 - 1).unsqueeze(1) * 20
+    padded = right.clone()
+    padded[:, :, 6:] = 20
+    wrong = -right
+    logits = torch.cat([right, padded, wrong], 1)
+    for balance in (0.0, 0.5, 1.0):
+        loss = mask_loss(logits, answers, inside, balance)[0]
+        assert loss[0] < 1e-3
+        assert loss[1] == pytest.approx(float(loss[0]))
+        assert loss[2] > 5
+    assert overlap(logits > 0, answers, inside)[0].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_balance_makes_a_missed_small_object_expensive():
+    answers = torch.zeros(1, 32, 32, dtype=torch.bool)
+    answers[:, :2, :2] = True
+    inside = torch.ones_like(answers)
+    nothing = torch.full((1, 1, 32, 32), -5.0)
+    assert mask_loss(nothing, answers, inside, 1.0) > 2 * mask_loss(nothing, answers, inside, 0.0)
+
+
+def test_one_step_reaches_every_part():
+    sam = toy_sam().requires_grad_(True)
+    batch = Steps(TwoScenes(), 0, 2, 64)[0]
+    judged = judge(sam, batch, 0.5)
+    judged.loss.backward()
+    assert set(judged.iou) == set(batch.questions)
+    assert all(0 <= iou <= 1 for iou in judged.iou.values())
+    for name in (
+        "image_encoder.patch_embed",
+        "image_encoder.blocks.1",
+        "prompt_encoder.point",
+        "mask_decoder.iou_pred",
+    ):
+        gradients = [p.grad for key, p in sam.named_parameters() if key.startswith(name)]
+        assert any(g is not None and g.abs().sum() > 0 for g in gradients), name

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptsam_auto.errors import DatasetError
+from ptsam_auto.pretrain.sources import Folder, Mixture, Scenes, load, open_folder
+from tests.pretrain.scenery import write_indexed_folder, write_split_folder
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Every file that is read as bytes."""
+    names, read = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: names.append(path) or read(path))
+    return names
+
+
+@pytest.mark.parametrize("part", ["instances", "masks"])
+def test_only_the_train_list_is_ever_read(tmp_path, part, opened):
+    train, held_out = open_folder(write_split_folder(tmp_path, part))
+    assert held_out.entries == ()
+    assert train.images == 3
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        train.draw(rng, 64)
+    assert {path.stem for path in opened} == {"a", "b", "c"}
+
+
+def test_specialist_folders_are_of_one_kind_on_known_ground(tmp_path):
+    train, _ = open_folder(write_split_folder(tmp_path))
+    regions = train.draw(np.random.default_rng(0), 64)
+    assert regions.ground_known
+    assert set(regions.kinds[1:]) == {1}
+    assert len(regions.kinds) == regions.labels.max() + 1
+
+
+def test_held_out_images_are_the_same_each_time_and_never_drawn(tmp_path, opened):
+    train, held_out = open_folder(write_indexed_folder(tmp_path))
+    assert (train.images, held_out.images) == (18, 2)
+    assert open_folder(tmp_path)[1].entries == held_out.entries
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        train.draw(rng, 64)
+    read = {path.stem for path in opened}
+    assert len(read) == 18
+    assert not read & {entry.image.stem for entry in held_out.entries}
+
+
+def test_where_nobody_looked_is_not_taken_for_ground(tmp_path):
+    train, held_out = open_folder(write_indexed_folder(tmp_path, kinds=("instances", "object", "semantic_components")))
+    for entry in [*train.entries, *held_out.entries]:
+        regions = load(entry)
+        assert regions.kinds is None
+        assert not regions.ground_known
+
+
+def test_labels_are_numbered_without_gaps_and_alternatives_are_drawn(tmp_path):
+    train, _ = open_folder(write_indexed_folder(tmp_path))
+    rng = np.random.default_rng(0)
+    counts = {train.draw(rng, 64).labels.max() for _ in range(60)}
+    assert counts == {1, 2}  # 7 and 300 became 1 and 2; the coarser map has one region
+
+
+def test_a_mixture_keeps_to_its_shares(tmp_path):
+    folder = open_folder(write_indexed_folder(tmp_path / "many", count=36))[0]
+    few = Folder(folder.entries[:4])
+    mixture = Mixture([Folder(folder.entries[:16]), few], 0.4)
+    np.testing.assert_allclose(mixture.shares, [0.4, 0.4, 0.2])  # square roots of 16 and 4 share the rest
+    np.testing.assert_allclose(Mixture([], 0.4).shares, [1.0])
+    assert Scenes().draw(np.random.default_rng(1), 64).labels.shape == (64, 64)
+
+
+def test_a_folder_without_lists_is_refused(tmp_path):
+    with pytest.raises(DatasetError) as caught:
+        open_folder(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}/ has 1 problem:\n"
+        "  neither index.csv nor splits.json was found; one of them lists the images to train on\n"
+        "Name a folder with one of these two layouts."
+    )
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    train, _ = open_folder(write_split_folder(tmp_path))
+    (tmp_path / "images" / "a.png").write_text("oops")
+    with pytest.raises(DatasetError, match=r"a\.png +cannot be read as an image"):
+        load(train.entries[0])

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from ptsam_auto.pretrain.batches import Steps, asking, collate, halved
+from ptsam_auto.pretrain.sources import Regions, Scenes
+from ptsam_auto.pretrain.tasks import box_task, click_task, group_task, outline, tasks
+from ptsam_auto.pretrain.views import cropped, scaled, view
+from tests.pretrain.scenery import TwoScenes, scene_regions
+
+FAMILIES = ["fluorescence", "electron", "cracks", "particles"]
+
+
+def hit(task):
+    columns, rows = task.points.astype(int).T
+    return task.answer[rows, columns]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("seed", range(6))
+def test_clicks_lie_where_they_say(family, seed):
+    rng = np.random.default_rng(seed)
+    for task in tasks(rng, view(rng, scene_regions(seed, 96, family), 96)):
+        if task.asked != "box":
+            np.testing.assert_array_equal(hit(task), task.roles == 1)
+
+
+def test_a_box_surrounds_its_region():
+    mask = np.zeros((50, 60), bool)
+    mask[10:20, 5:45] = True
+    tight = box_task(np.random.default_rng(0), mask, jitter=0)
+    np.testing.assert_array_equal(tight.points, [[5, 10], [45, 20]])
+    np.testing.assert_array_equal(tight.roles, [2, 3])
+    loose = box_task(np.random.default_rng(0), mask)
+    assert np.abs(loose.points - tight.points).max() <= 0.15 * 40
+    assert click_task(np.random.default_rng(0), mask, 3).asked == "clicks"
+
+
+def test_a_group_is_all_of_a_kind_from_clicks_on_different_ones():
+    regions = scene_regions(1, 128, "particles")
+    seen = set()
+    for seed in range(60):
+        task = group_task(np.random.default_rng(seed), regions)
+        if task is None:
+            continue
+        kind = regions.kinds[regions.labels]
+        whole = [k for k in np.unique(kind) if np.array_equal(task.answer, kind == k)]
+        seen.add(whole[0] if whole else "outline")
+        if whole and whole[0] > 0:
+            positive = task.points[task.roles == 1].astype(int)
+            objects = regions.labels[positive[:, 1], positive[:, 0]]
+            assert len(set(objects)) == min(len(objects), (regions.kinds == whole[0]).sum())
+        assert 1 <= (task.roles == 1).sum() <= 7
+        assert (task.roles == 0).sum() <= 5
+    assert {0, 1, "outline"} <= seen
+
+
+def test_an_outline_is_asked_for_with_objects_ruled_out():
+    regions = scene_regions(1, 128, "fluorescence")
+    border = outline(regions.labels)
+    assert 0.01 < border.mean() < 0.5
+    for seed in range(80):
+        task = group_task(np.random.default_rng(seed), regions)
+        if task is not None and np.array_equal(task.answer, border):
+            rows, columns = task.points[task.roles == 0].astype(int).T[::-1]
+            assert (regions.labels[rows, columns] > 0).sum() >= 2
+
+
+@pytest.mark.parametrize(("kinds", "known"), [(None, False), (np.array([0, 1]), False)])
+def test_no_group_where_ground_or_kinds_are_unknown(kinds, known):
+    labels = np.zeros((64, 64), np.int32)
+    labels[10:30, 10:30] = 1
+    regions = Regions(np.zeros((64, 64, 3), np.uint8), labels, kinds, known)
+    for seed in range(10):
+        asked = [task.asked for task in tasks(np.random.default_rng(seed), regions)]
+        assert len(asked) == 4
+        assert "group" not in asked
+
+
+def test_nothing_is_asked_about_an_empty_image():
+    regions = Regions(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.int32), None, False)
+    assert tasks(np.random.default_rng(0), regions) == []
+
+
+def test_a_view_keeps_image_and_labels_together():
+    labels = np.zeros((200, 300), np.int32)
+    labels[60:140, 100:220] = 1
+    image = (labels[..., None] * 200).repeat(3, 2).astype(np.uint8)
+    for seed in range(20):
+        seen = view(np.random.default_rng(seed), Regions(image, labels, None, False), 96)
+        assert max(seen.labels.shape) == 96
+        assert seen.image.shape == (*seen.labels.shape, 3)
+        light = seen.image.astype(float).mean(2)
+        inside, outside = light[seen.labels == 1], light[seen.labels == 0]
+        assert not len(outside) or abs(np.median(inside) - np.median(outside)) > 60
+
+
+def test_small_images_are_not_enlarged_more_than_they_must():
+    regions = Regions(np.zeros((100, 100, 3), np.uint8), np.ones((100, 100), np.int32), None, False)
+    for seed in range(10):
+        assert max(cropped(np.random.default_rng(seed), regions, 140).labels.shape) >= 140 // 1.5
+
+
+def test_thin_structures_survive_halving():
+    mask = np.zeros((40, 30), bool)
+    mask[:, 10:12] = True
+    half = halved(mask, 24)
+    assert half.shape == (24, 24)
+    np.testing.assert_array_equal(half.sum(1), [1] * 20 + [0] * 4)
+
+
+def test_a_batch_depends_on_seed_and_step_only():
+    steps = Steps(Scenes(), seed=5, batch=2, size=64)
+    first, again, other = steps[7], steps[7], steps[8]
+    assert first.images.equal(again.images)
+    assert first.questions.keys() == again.questions.keys()
+    for asked, questions in first.questions.items():
+        assert questions.points.equal(again.questions[asked].points)
+        assert questions.answers.equal(again.questions[asked].answers)
+    assert not first.images.equal(other.images)
+
+
+def test_a_batch_says_where_there_is_image():
+    regions = scaled(Regions(np.full((50, 100, 3), 9, np.uint8), np.ones((50, 100), np.int32), None, False), 64)
+    item = asking(TwoScenes(), 0, 0, 0, 64)
+    batch = collate([item, type(item)(regions, tasks(np.random.default_rng(0), regions))], 64)
+    assert batch.images.shape == (2, 3, 64, 64)
+    assert batch.inside[1, :16].all()
+    assert not batch.inside[1, 16:].any()
+    assert (batch.images[1, :, 32:] == 0).all()
+    for questions in batch.questions.values():
+        assert len(questions.image) == len(questions.points) == len(questions.answers)
