@@ -1,9 +1,9 @@
 """Prompt-tune the Segment Anything Model into a specialist for your images.
 
-    from ptsam_auto import fit, load_specialist
+from ptsam_auto import fit, load_specialist
 
-    specialist = fit("new_dataset")
-    mask = load_specialist("new_dataset-specialist").predict(image)  # H W 3 uint8 -> H W bool
+specialist = fit("new_dataset")
+mask = load_specialist("new_dataset-specialist").predict(image)  # H W 3 uint8 -> H W bool
 """
 
 from typing import TYPE_CHECKING, Any

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -41,6 +41,9 @@ def fit(
         Literal["decoder", "encoder"] | None,
         typer.Option(help="Prompts in the mask decoder only, or in the image encoder too; see `defaults`."),
     ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a default: recipe.epochs=10.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the start and the augmentation.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished specialist.")] = False,
     allow_blank: AllowBlank = False,
@@ -53,22 +56,28 @@ def fit(
 
     Interrupted and started again, it continues where it was.
     """
+    changes = _settings(settings or [])
     from ptsam_auto.pipeline import fit
     from ptsam_auto.show import Show
 
-    fit(
-        dataset,
-        out=out,
-        test=test,
-        backbone=backbone,
-        adapt=adapt,
-        seed=seed,
-        force=force,
-        allow_blank=allow_blank,
-        device=device,
-        track=track,
-        show=Show(),
-    )
+    try:
+        fit(
+            dataset,
+            out=out,
+            test=test,
+            backbone=backbone,
+            adapt=adapt,
+            settings=changes,
+            seed=seed,
+            force=force,
+            allow_blank=allow_blank,
+            device=device,
+            track=track,
+            show=Show(),
+        )
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. The same command continues from the last epoch.", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -163,6 +172,22 @@ def defaults(
             console.print(table)
 
 
+def _settings(texts: list[str]) -> dict[str, Any]:
+    """Read PATH=VALUE, the value as TOML does: 10, 0.05, "input"; bare words are text too."""
+    import tomllib
+
+    values = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{text!r} is not PATH=VALUE.", param_hint="--set")
+        try:
+            values[path] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[path] = value
+    return values
+
+
 def main() -> None:
     """The command `ptsam-auto`: messages on standard error, exit code 1 for a user's mistake, 2 for usage."""
     try:
@@ -170,6 +195,3 @@ def main() -> None:
     except PtsamError as error:
         typer.echo(f"{error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. The same command continues from here.", err=True)
-        sys.exit(130)

@@ -53,14 +53,14 @@ class DatasetError(PtsamError):
     """A folder of images and masks that cannot be used: every problem at once.
 
     Args:
-        folder: the folder as the user named it.
+        folder: as the user named it; None where problems name whole paths.
         problems: at least one.
         advice: what to do next, the message's last line.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         problems: Sequence[Problem],
         advice: str = "Fix or remove these files, then run the command again.",
     ) -> None:
@@ -68,6 +68,6 @@ class DatasetError(PtsamError):
         self.problems = tuple(problems)
         width = max(len(problem.where) for problem in problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = [f"{folder}/ has {count}:"]
+        lines = [f"{folder}/ has {count}:" if folder is not None else f"{count}:"]
         lines += [f"  {problem.where:<{width}}{'  ' if width else ''}{problem.what}" for problem in problems]
         super().__init__("\n".join([*lines, advice]))

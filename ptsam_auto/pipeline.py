@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ def fit(
     test: Path | str | None = None,
     backbone: str = "auto",
     adapt: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     force: bool = False,
     allow_blank: bool = False,
@@ -61,6 +62,7 @@ def fit(
         backbone: "auto", "vit_b", "vit_l", "vit_h", "nano" or the path of a checkpoint.
         adapt: "decoder" (prompts in the mask decoder, the encoder frozen) or "encoder" (prompts in both); by default
             what the defaults file says.
+        settings: values that replace frozen defaults, by field path, such as {"recipe.epochs": 10}.
         seed: of the split, the prompts' start and the views.
         force: replace a finished specialist.
         allow_blank: accept masks without foreground, or without background.
@@ -76,9 +78,10 @@ def fit(
     work = _claim(out, force)
     train, held_out = _images(folder, Path(test) if test is not None else None, allow_blank, seed, show)
     device = device or artifact.default_device()
-    plan = _plan(backbone, adapt, device, show)
+    plan = _plan(backbone, adapt, settings or {}, device, show)
     model = ptsam.build(plan.backbone.sam.to(device), plan.settings.method, seed)
 
+    work.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     key = _key(plan, train, seed)
     views = _views(work, model, plan, train, seed, show)
@@ -137,12 +140,18 @@ def _claim(out: Path, force: bool) -> Path:
         probe = work / "writable"
         probe.touch()
         probe.unlink()
+        # A folder with problems should leave nothing behind; what is not empty stays.
+        with suppress(OSError):
+            work.rmdir()
+            out.rmdir()
     except OSError as error:
         raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
     return work
 
 
-def _images(folder: Path, test: Path | None, allow_blank: bool, seed: int, show: Show) -> tuple[Sequence[Pair], Dataset]:
+def _images(
+    folder: Path, test: Path | None, allow_blank: bool, seed: int, show: Show
+) -> tuple[Sequence[Pair], Dataset]:
     """Training pairs, and the dataset to measure on."""
     with show.bar("Reading") as update:
         dataset = read_folder(folder, allow_blank=allow_blank, progress=update)
@@ -157,7 +166,11 @@ def _images(folder: Path, test: Path | None, allow_blank: bool, seed: int, show:
         with show.bar("Reading") as update:
             held_out = read_folder(test, allow_blank=True, progress=update)
         known = {pair.digest: pair.name for pair in dataset.pairs}
-        shared = [Problem(pair.name, f"also {known[pair.digest]} in {folder}/") for pair in held_out.pairs if pair.digest in known]
+        shared = [
+            Problem(pair.name, f"also {known[pair.digest]} in {folder}/")
+            for pair in held_out.pairs
+            if pair.digest in known
+        ]
         if shared:
             raise DatasetError(test, shared, "Measure on images that are not trained on, then run the command again.")
         # Content decides the order here as in hold_out, so that renaming files changes nothing.
@@ -167,19 +180,18 @@ def _images(folder: Path, test: Path | None, allow_blank: bool, seed: int, show:
     return train, held_out
 
 
-def _plan(choice: str, adapt: str | None, device: str, show: Show) -> _Plan:
+def _plan(choice: str, adapt: str | None, changes: Mapping[str, Any], device: str, show: Show) -> _Plan:
     with show.bar("Backbone") as update:
         backbone = checkpoint.choose(choice, say=show.say, progress=update)
     family = backbone.family
     chosen = defaults.adaptation(family, "cuda" if device.startswith("cuda") else "cpu")
     adapt = adapt or chosen.value
-    frozen = defaults.block(family, adapt)
-    return _Plan(
-        backbone,
-        adapt,
-        Settings.from_paths({default.path: default.value for default in frozen}),
-        {default.path: {"value": default.value, "source": default.source} for default in frozen},
-    )
+    sources = {
+        default.path: {"value": default.value, "source": default.source} for default in defaults.block(family, adapt)
+    }
+    sources |= {path: {"value": value, "source": "set by the user"} for path, value in changes.items()}
+    settings = Settings.from_paths({path: source["value"] for path, source in sources.items()})
+    return _Plan(backbone, adapt, settings, sources)
 
 
 def _key(plan: _Plan, train: Sequence[Pair], seed: int) -> str:
@@ -270,7 +282,7 @@ def _finish(
         try:
             pictures = {panel.name: panel.picture for panel in panels}
             logged = log_fit(about["data"]["folder"], ready, about, curve, pictures)
-        except Exception as error:  # noqa: BLE001 - stores raise anything, and none of it may cost the specialist
+        except Exception as error:
             show.say(f"MLflow did not take the run ({type(error).__name__}); the specialist is not affected.")
     with suppress(FileNotFoundError):
         (out / artifact.ABOUT).unlink()
@@ -286,4 +298,4 @@ def _finish(
     )
     show.say(f"Specialist: {out}/ ({about['cost']['trainable']:,} learned numbers); look at {out / 'report.html'}")
     if logged:
-        show.say(f"MLflow: {logged}; browse with: mlflow ui --backend-store-uri STORE --host 127.0.0.1")
+        show.say(f"MLflow has the run: mlflow ui --backend-store-uri {logged} --host 127.0.0.1")

@@ -57,14 +57,12 @@ def predict_files(
             update(done, len(paths))
     show.say(f"{len(written)} masks: {out}/")
     if problems:
-        advice = f"The other images are done. Fix or remove these {len(problems)}, then run the command again."
-        raise DatasetError(Path(), problems, advice)
+        advice = "All other masks are written. Fix or remove these files, then run the command again."
+        raise DatasetError(None, problems, advice)
     return written
 
 
-def evaluate_folder(
-    specialist: Specialist, folder: Path, out: Path | None, allow_blank: bool, show: Show
-) -> Scores:
+def evaluate_folder(specialist: Specialist, folder: Path, out: Path | None, allow_blank: bool, show: Show) -> Scores:
     """Measure on an annotated folder; print a table, and write the scores if asked.
 
     Args:
@@ -87,7 +85,9 @@ def evaluate_folder(
     for image in scores.images:
         table.add_row(image.name, f"{100 * image.dice:.1f}", f"{100 * image.iou:.1f}")
     table.add_section()
-    table.add_row("mean over images", f"{100 * scores.dice:.1f} +- {100 * scores.dice_std:.1f}", f"{100 * scores.iou:.1f}")
+    table.add_row(
+        "mean over images", f"{100 * scores.dice:.1f} +- {100 * scores.dice_std:.1f}", f"{100 * scores.iou:.1f}"
+    )
     show.out.print(table)
     if scores.alarm:
         show.say(f"LOOK BEFORE YOU USE IT: {scores.alarm}")
@@ -117,7 +117,7 @@ def _image_files(inputs: Sequence[Path]) -> list[Path]:
         if first.setdefault(path.stem, path) != path:
             problems.append(Problem(str(path), f"would overwrite the mask of {first[path.stem]}: both are {path.stem}"))
     if problems:
-        raise DatasetError(Path(), problems)
+        raise DatasetError(None, problems)
     return paths
 
 

@@ -40,9 +40,10 @@ class Show:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(stage, total=None, note="")
+            # Not every stage turns out to have something to do.
+            task = progress.add_task(stage, total=None, note="", visible=False)
 
             def update(done: int, total: int, note: str = "") -> None:
-                progress.update(task, completed=done, total=total or None, note=note)
+                progress.update(task, completed=done, total=total or None, note=note, visible=True)
 
             yield update

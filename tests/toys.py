@@ -1,8 +1,15 @@
-"""A SAM small enough for a test: two blocks, 64 px, one windowed and one global."""
+"""A SAM small enough for a test (two blocks, 64 px, one windowed and one global), and images to show it."""
 
+import hashlib
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 from segment_anything.modeling import Sam
 
+from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.sam.generalist import Architecture, build
 
 TOY = Architecture(image_size=64, width=24, depth=2, heads=2, window=3, global_blocks=(1,))
@@ -17,3 +24,34 @@ def toy_sam(seed: int = 0, architecture: Architecture = TOY) -> Sam:
             if not parameter.any():
                 parameter.normal_(std=0.2)
     return sam.requires_grad_(False)
+
+
+def toy_checkpoint(path: Path, seed: int = 0) -> Path:
+    save_file({name: tensor.contiguous() for name, tensor in toy_sam(seed).state_dict().items()}, path)
+    return path
+
+
+def sample(seed: int, height: int = 48, width: int = 64) -> Sample:
+    """A bright disc on dark noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    centre, radius = rng.uniform((15, 15), (height - 15, width - 15)), rng.uniform(8, 14)
+    mask = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
+    image = rng.integers(0, 60, (height, width, 3)) + 150 * mask[..., None]
+    return Sample(f"disc{seed:02d}", image.astype(np.uint8), mask)
+
+
+def pairs(count: int, start: int = 0) -> list[Pair]:
+    """Pairs that need no files."""
+    names = range(start, start + count)
+    return [Pair(f"disc{i:02d}", hashlib.sha256(str(i).encode()).hexdigest(), lambda i=i: sample(i)) for i in names]
+
+
+def write_folder(folder: Path, count: int, start: int = 0) -> Path:
+    """images/ and masks/ with discs."""
+    for i in range(start, start + count):
+        one = sample(i)
+        for part, pixels in (("images", one.image), ("masks", one.mask.astype(np.uint8) * 255)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / part / f"{one.name}.png")
+    return folder

@@ -1,4 +1,4 @@
-"""How learned prompts start out. Learned tokens are `decoder_prompts` and `encoder_prompts`; a click is a user prompt."""
+"""How learned prompts start out: `decoder_prompts` and `encoder_prompts`. A click or a box is a user prompt."""
 
 # P prompts  L layers  D encoder width
 
@@ -6,12 +6,11 @@ import math
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
-from torch import nn
 
-from ptsam_auto.sam.generalist import DECODER_WIDTH
+from ptsam_auto.sam.generalist import DECODER_WIDTH, PATCH
 
 
-def new_decoder_prompts(count: int, std: float, generator: torch.Generator) -> nn.Parameter:
+def new_decoder_prompts(count: int, std: float, generator: torch.Generator) -> torch.Tensor:
     """Prompts for the mask decoder, P 256, drawn from a normal distribution.
 
     Args:
@@ -19,10 +18,10 @@ def new_decoder_prompts(count: int, std: float, generator: torch.Generator) -> n
         std: the paper is silent; what we chose and why stands in the defaults file.
         generator: on the CPU, so that a seed means the same prompts on every device.
     """
-    return nn.Parameter(torch.randn(count, DECODER_WIDTH, generator=generator) * std)
+    return torch.randn(count, DECODER_WIDTH, generator=generator) * std
 
 
-def new_encoder_prompts(encoder: ImageEncoderViT, count: int, generator: torch.Generator) -> nn.Parameter:
+def new_encoder_prompts(encoder: ImageEncoderViT, count: int, generator: torch.Generator) -> torch.Tensor:
     """Deep prompts for every layer of the image encoder, L P D, as VPT draws them.
 
     Uniform within +-sqrt(6 / (3 patch^2 + D)): the Xavier bound of the patch embedding, 0.0625 in ViT-B.
@@ -32,7 +31,7 @@ def new_encoder_prompts(encoder: ImageEncoderViT, count: int, generator: torch.G
         count: P, n_ie in the paper (8 in Sec. 4.1.3).
         generator: on the CPU, see `new_decoder_prompts`.
     """
-    width, patch = encoder.pos_embed.shape[-1], 16
-    bound = math.sqrt(6 / (3 * patch**2 + width))
+    width = encoder.pos_embed.shape[-1]
+    bound = math.sqrt(6 / (3 * PATCH**2 + width))
     values = torch.rand(len(encoder.blocks), count, width, generator=generator) * 2 - 1
-    return nn.Parameter(values * bound)
+    return values * bound

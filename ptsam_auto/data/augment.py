@@ -143,7 +143,7 @@ def _cropped(sample: Sample, augmentation: Augmentation, rng: np.random.Generato
 
 def _pipeline(augmentation: Augmentation, height: int, width: int, grey: bool) -> Any:  # noqa: ANN401 - no types
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version
-    import albumentations as A  # noqa: N812 - its own habit; takes seconds, so not before it is needed
+    import albumentations as A
 
     a, side = augmentation, min(height, width)
     grain = max(1.0, a.elastic_grain * side)

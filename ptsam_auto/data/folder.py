@@ -78,7 +78,8 @@ def attempt(read: Callable[[], T], folder: Path, problems: list[Problem]) -> T |
         return read()
     except DatasetError as error:
         problems += [
-            Problem(relative(error.folder / problem.where, folder), problem.what) for problem in error.problems
+            Problem(relative((error.folder or folder) / problem.where, folder), problem.what)
+            for problem in error.problems
         ]
         return None
 

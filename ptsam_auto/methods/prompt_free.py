@@ -17,22 +17,22 @@ class PromptFreeSam(nn.Module):
 
     Args:
         sam: frozen but for what a method made trainable.
-        decoder_prompts: P 256, or None.
-        encoder_prompts: L P D, or None.
+        decoder_prompts: where they start, P 256, or None.
+        encoder_prompts: where they start, L P D, or None.
         mask_token: which of SAM's four masks is the output, see `sam.decode`.
     """
 
     def __init__(
         self,
         sam: Sam,
-        decoder_prompts: nn.Parameter | None = None,
-        encoder_prompts: nn.Parameter | None = None,
+        decoder_prompts: Tensor | None = None,
+        encoder_prompts: Tensor | None = None,
         mask_token: int = 1,
     ) -> None:
         super().__init__()
         self.sam = sam
-        self.decoder_prompts = decoder_prompts
-        self.encoder_prompts = encoder_prompts
+        self.decoder_prompts = None if decoder_prompts is None else nn.Parameter(decoder_prompts)
+        self.encoder_prompts = None if encoder_prompts is None else nn.Parameter(encoder_prompts)
         self.mask_token = mask_token
 
     @property

@@ -51,8 +51,9 @@ def build(sam: Sam, config: PTSAMConfig, seed: int) -> PromptFreeSam:
     """
     sam.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    decoder_prompts = new_decoder_prompts(config.decoder_prompts, config.prompt_std, generator)
+    device = sam.mask_decoder.iou_token.weight.device
+    decoder_prompts = new_decoder_prompts(config.decoder_prompts, config.prompt_std, generator).to(device)
     encoder_prompts = None
     if config.encoder_prompts:
-        encoder_prompts = new_encoder_prompts(sam.image_encoder, config.encoder_prompts, generator)
-    return PromptFreeSam(sam, decoder_prompts, encoder_prompts, config.mask_token).to(sam.pixel_mean.device)
+        encoder_prompts = new_encoder_prompts(sam.image_encoder, config.encoder_prompts, generator).to(device)
+    return PromptFreeSam(sam, decoder_prompts, encoder_prompts, config.mask_token)

@@ -181,7 +181,7 @@ def _read(path: Path, name: str, sha256: str | None = None) -> Backbone:
         _verify(path, sha256, str(path))
     try:
         sam = from_state(_tensors(path))
-    except Exception as error:  # noqa: BLE001 - a file that is something else entirely can raise anything
+    except Exception as error:
         found = f"it has no {error}" if isinstance(error, KeyError) else type(error).__name__
         raise BackboneError(
             f"{path} is not a SAM checkpoint ({found}).\n"

@@ -159,7 +159,7 @@ def from_state(state: Mapping[str, Tensor]) -> Sam:
     with torch.device("meta"):
         sam = build(architecture_of(state))
     # Two buffers are not in any checkpoint: the normalisation of pixels.
-    defaults = Sam(nn.Identity(), nn.Identity(), nn.Identity())  # type: ignore[arg-type]
+    defaults = Sam(nn.Identity(), nn.Identity(), nn.Identity())
     sam.pixel_mean, sam.pixel_std = defaults.pixel_mean, defaults.pixel_std
     sam.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return sam.requires_grad_(False).eval()

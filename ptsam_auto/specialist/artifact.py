@@ -1,8 +1,8 @@
 """The specialist as a small folder: learned tensors, and one JSON file that says all about them.
 
-    specialist.json          settings, backbone and its hash, data, scores, versions
-    specialist.safetensors   what was learned (8 KB for 2,048 numbers)
-    report.html              the same for people, see `report`
+specialist.json          settings, backbone and its hash, data, scores, versions
+specialist.safetensors   what was learned (8 KB for 2,048 numbers)
+report.html              the same for people, see `report`
 """
 
 import json
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 from ptsam_auto.errors import BackboneError, SpecialistError
 from ptsam_auto.methods.prompt_free import PromptFreeSam
@@ -56,7 +57,7 @@ def save(folder: Path, model: PromptFreeSam, about: dict[str, Any]) -> None:
         about: backbone (name, sha256), method (PTSAMConfig's fields), and whatever else should be told; JSON types.
     """
     learned = {name: parameter.detach().cpu().contiguous() for name, parameter in model.trainable().items()}
-    save_file(learned, folder / LEARNED)
+    (folder / LEARNED).write_bytes(serialise(learned))
     unfinished = folder / f"{ABOUT}.part"
     with unfinished.open("w") as file:
         file.write(json.dumps({"format": FORMAT, **about}, indent=2))
@@ -104,7 +105,9 @@ def default_device() -> str:
 def _about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     if not path.is_file():
-        raise SpecialistError(f"{folder} is not a finished specialist: it has no {ABOUT}.\nMake one: ptsam-auto fit DIR")
+        raise SpecialistError(
+            f"{folder} is not a finished specialist: it has no {ABOUT}.\nMake one: ptsam-auto fit DIR"
+        )
     try:
         about = json.loads(path.read_text())
         version = about["format"]

@@ -19,7 +19,7 @@ from ptsam_auto.training.loop import EpochReport
 FOUND = (60, 150, 255)  # blue
 MISSED = (255, 150, 0)  # orange: false negative, as in the paper's Fig. 6
 INVENTED = (230, 30, 30)  # red: false positive, as in the paper's Fig. 6
-SIDE = 640  # px, the longest side of a picture in the report
+SIDE = 480  # px, the longest side of a picture in the report
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Panel:
     def source(self) -> str:
         """The picture as a data URI, so that the report is one file."""
         buffer = io.BytesIO()
-        Image.fromarray(self.picture).save(buffer, "JPEG", quality=85)
+        Image.fromarray(self.picture).save(buffer, "JPEG", quality=80)
         return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -85,7 +85,7 @@ def learning_curve(curve: Sequence[EpochReport]) -> str:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
+    figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

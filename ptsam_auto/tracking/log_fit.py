@@ -1,6 +1,9 @@
 """A finished fit as an MLflow run: parameters, curves, scores, report, and the specialist as a registered model."""
 
+import io
+import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ def log_fit(
         overlays: pictures by name, H W 3 uint8.
 
     Returns:
-        The store and the run's id, for people.
+        The tracking store's address.
 
     Raises:
         Exception: whatever MLflow and its stores raise; there is no common type.
@@ -43,7 +46,11 @@ def log_fit(
             "backbone": about["backbone"]["name"],
             "adapt": about["adapt"],
             "seed": about["seed"],
-            **{f"{part}.{key}": value for part in ("method", "recipe", "augmentation") for key, value in about[part].items()},
+            **{
+                f"{part}.{key}": value
+                for part in ("method", "recipe", "augmentation")
+                for key, value in about[part].items()
+            },
         }
         tags = {
             "ptsam.dataset_fingerprint": about["data"]["fingerprint"],
@@ -69,23 +76,25 @@ def log_fit(
         mlflow.log_table(_columns(about["scores"]["tuned"]["images"]), "scores.json")
         mlflow.log_artifact(str(folder / "report.html"))
         _register(mlflow, f"{name}-specialist", folder, about)
-        return f"{mlflow.get_tracking_uri()} (run {run_id[:8]})"
+    return mlflow.get_tracking_uri()
 
 
 def _register(mlflow: Any, name: str, folder: Path, about: dict[str, Any]) -> None:  # noqa: ANN401 - a module
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    images = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), name="images")])
-    masks = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1), name="masks")])
-    mlflow.pyfunc.log_model(
-        name="specialist",
-        python_model=str(Path(__file__).with_name("pyfunc.py")),
-        artifacts={"specialist": str(folder)},
-        signature=ModelSignature(images, masks),
-        pip_requirements=[f"ptsam-auto=={about['versions']['ptsam-auto']}"],
-        registered_model_name=name,
-    )
+    images = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))])
+    masks = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1))])
+    # MLflow talks about each of its steps, past any logging level.
+    with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        mlflow.pyfunc.log_model(
+            name="specialist",
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
+            artifacts={"specialist": str(folder)},
+            signature=ModelSignature(images, masks),
+            pip_requirements=[f"ptsam-auto=={about['versions']['ptsam-auto']}"],
+            registered_model_name=name,
+        )
 
 
 def _text(values: dict[str, Any]) -> list[tuple[str, str]]:

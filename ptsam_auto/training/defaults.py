@@ -29,19 +29,25 @@ def _file() -> dict[str, Any]:
     return tomllib.loads((resources.files("ptsam_auto.training") / "defaults.toml").read_text())
 
 
+def _family(name: str) -> dict[str, Any]:
+    """A backbone's block, or that of the one it is said to be like."""
+    found = _file()[name]
+    return _family(found["like"]) if "like" in found else found
+
+
 def families() -> list[str]:
     """The backbones that have a block, in the file's order."""
     return list(_file())
 
 
 def adaptation(family: str, device: str) -> Default:
-    """"decoder" or "encoder": what to adapt on this backbone and kind of hardware.
+    """What to adapt, "decoder" or "encoder", on this backbone and kind of hardware.
 
     Args:
         family: of `families()`.
         device: "cpu" or "cuda".
     """
-    entry = _file()[family]["adapt"]
+    entry = _family(family)["adapt"]
     return Default("adapt", entry[device], entry["source"])
 
 
@@ -52,4 +58,4 @@ def block(family: str, adapt: str) -> list[Default]:
         family: of `families()`.
         adapt: of `ADAPTATIONS`.
     """
-    return [Default(path, entry["value"], entry["source"]) for path, entry in _file()[family][adapt].items()]
+    return [Default(path, entry["value"], entry["source"]) for path, entry in _family(family)[adapt].items()]

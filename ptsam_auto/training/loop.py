@@ -105,5 +105,6 @@ def _loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Loss:
     if recipe.loss_size == "input":
         logits = F.interpolate(logits[:, None], target.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     else:
-        target, inside = (F.adaptive_avg_pool2d(full, logits.shape[-2:]) for full in (target, inside))
+        shrink = target.shape[-1] // logits.shape[-1]
+        target, inside = F.avg_pool2d(target, shrink), F.avg_pool2d(inside, shrink)
     return segmentation_loss(logits, target, inside, recipe.cross_entropy_weight)

@@ -19,11 +19,21 @@ class Settings:
         method: what is learned.
         recipe: how long, how fast, on what.
         augmentation: how training views differ.
+
+    Raises:
+        ConfigError: two settings that exclude each other.
     """
 
     method: PTSAMConfig = field(default_factory=PTSAMConfig)
     recipe: Recipe = field(default_factory=Recipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.method.encoder_prompts and self.recipe.views:
+            raise ConfigError(
+                f"recipe.views is {self.recipe.views}, but with encoder prompts the features change at every step; "
+                "expected 0."
+            )
 
     @classmethod
     def from_paths(cls, values: Mapping[str, Any]) -> "Settings":
@@ -45,5 +55,5 @@ class Settings:
         for part in fields(cls):
             prefix = f"{part.name}."
             chosen = {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
-            parts[part.name] = part.default_factory(**chosen)  # type: ignore[misc, operator]
+            parts[part.name] = part.default_factory(**chosen)  # type: ignore[operator]
         return cls(**parts)

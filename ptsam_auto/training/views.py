@@ -56,7 +56,8 @@ def view(pair: Pair, augmentation: Augmentation, turn: int, seed: int, image_siz
     It depends on the image's content, not on its name or place in the folder.
     """
     sample = pair.load()
-    height, width = frame(*sample.mask.shape, image_size)
+    rows, columns = sample.mask.shape
+    height, width = frame(rows, columns, image_size)
     digest = hashlib.sha256(f"{pair.digest} {turn} {seed}".encode()).digest()
     return augmented(sample, augmentation, height, width, seed=int.from_bytes(digest[:4], "big"))
 

@@ -30,9 +30,7 @@ def naive(encoder, images, prompts_LPD):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
         scores = (q * attention.scale) @ k.transpose(1, 2)
         zero = torch.zeros(len(q), n * n, n * n)
-        bias = add_decomposed_rel_pos(
-            zero, q[:, count:], attention.rel_pos_h, attention.rel_pos_w, (n, n), (n, n)
-        )
+        bias = add_decomposed_rel_pos(zero, q[:, count:], attention.rel_pos_h, attention.rel_pos_w, (n, n), (n, n))
         scores = scores + torch.nn.functional.pad(bias, (count, 0, count, 0))
         mixed = (scores.softmax(-1) @ v).unflatten(0, (len(windows), -1)).transpose(1, 2).flatten(2)
         tokens = tokens + attention.proj(mixed)

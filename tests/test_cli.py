@@ -1,0 +1,227 @@
+"""The command line as a user meets it: quick help, whole messages, exit codes, never a traceback."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from ptsam_auto import cli
+from tests.toys import sample, write_folder
+
+QUICK = ["--no-track", *(f"--set=recipe.{setting}" for setting in ("epochs=2", "steps_per_epoch=2", "views=2"))]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line; returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ptsam-auto", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        printed = capsys.readouterr()
+        return exit_.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+def no_masks(folder):
+    for path in (folder / "masks").iterdir():
+        path.unlink()
+
+
+def wrong_size(folder):
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(folder / "masks" / "disc01.png")
+
+
+def text_called_png(folder):
+    (folder / "images" / "disc01.png").write_text("hello")
+
+
+def truncated_tiff(folder):
+    (folder / "images" / "disc01.png").unlink()
+    path = folder / "images" / "disc01.tif"
+    tifffile.imwrite(path, sample(1).image)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def empty_file(folder):
+    (folder / "masks" / "disc01.png").write_bytes(b"")
+
+
+def blank_mask(folder):
+    Image.fromarray(np.zeros((48, 64), np.uint8)).save(folder / "masks" / "disc01.png")
+
+
+def two_masks(folder):
+    Image.fromarray(np.eye(48, 64, dtype=np.uint8)).save(folder / "masks" / "disc01.tif")
+
+
+def several(folder):
+    (folder / "masks" / "disc00.png").unlink()
+    text_called_png(folder)
+
+
+@pytest.mark.parametrize(("spoil", "problems"), [
+    (no_masks, ["no masks; expected one for each of 3 files, such as masks/disc00.png"]),
+    (wrong_size, ["masks/disc01.png  9 x 9 px, but its image is 64 x 48 px"]),
+    (text_called_png, ["images/disc01.png  holds text; expected the content of a PNG, JPEG, BMP or TIFF file"]),
+    (truncated_tiff, ["images/disc01.tif  damaged, cut short or of an unusual kind; export it again as PNG or TIFF"]),
+    (empty_file, ["masks/disc01.png  an empty file (0 bytes); copy it again from its source"]),
+    (blank_mask, ["masks/disc01.png  blank: every pixel is background; "
+                  "if that is right, accept it with --allow-blank-masks"]),
+    (two_masks, ["masks/disc01.tif  a second mask for the image images/disc01.png, beside masks/disc01.png; keep one"]),
+    (several, ["images/disc00.png  no mask; expected masks/disc00.png",
+               "images/disc01.png  holds text; expected the content of a PNG, JPEG, BMP or TIFF file"]),
+])  # fmt: skip
+def test_a_folder_with_problems_gets_one_message_and_leaves_nothing_behind(run, tmp_path, spoil, problems):
+    write_folder(tmp_path / "data", 3)
+    spoil(tmp_path / "data")
+    code, _, err = run("fit", "data", "--backbone", "nano")
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    message = err[err.index("data/ has") :]
+    assert code == 1
+    assert message.splitlines() == [
+        f"data/ has {count}:",
+        *(f"  {problem}" for problem in problems),
+        "Fix or remove these files, then run the command again.",
+    ]
+    assert not (tmp_path / "data-specialist").exists()
+
+
+def test_blank_masks_can_be_accepted(run, tmp_path, toy):
+    write_folder(tmp_path / "data", 3)
+    blank_mask(tmp_path / "data")
+    assert run("fit", "data", "--backbone", toy, "--allow-blank-masks", *QUICK)[0] == 0
+
+
+def test_an_unwritable_output(run, tmp_path, discs):
+    (tmp_path / "file").touch()
+    code, _, err = run("fit", discs, "--out", "file/specialist")
+    assert (code, err) == (1, "Cannot write to file/specialist: Not a directory.\nChoose another --out.\n")
+
+
+def test_a_wrong_checkpoint(run, discs, tmp_path):
+    (tmp_path / "notes.pth").write_text("not weights")
+    code, _, err = run("fit", discs, "--backbone", "notes.pth")
+    assert code == 1
+    assert err.endswith(
+        "notes.pth is not a SAM checkpoint (UnpicklingError).\n"
+        "Expected a .pth or .safetensors file with segment_anything's tensors: "
+        "image_encoder.*, prompt_encoder.*, mask_decoder.*.\n"
+    )
+    assert not (tmp_path / "discs-specialist").exists()
+
+
+def test_a_misspelt_setting(run, discs, toy):
+    code, _, err = run("fit", discs, "--backbone", toy, "--set", "recipe.epoch=3")
+    assert code == 1
+    assert err.endswith("There is no setting recipe.epoch. Did you mean recipe.epochs?\n")
+
+
+@pytest.mark.parametrize("wrong", [["fit"], ["fit", "x", "--adapt", "both"], ["fit", "x", "--set", "novalue"], ["fly"]])
+def test_wrong_usage_exits_with_2(run, wrong):
+    assert run(*wrong)[0] == 2
+
+
+def test_stopping_says_how_to_continue(run, discs, toy, monkeypatch):
+    from ptsam_auto.training import loop
+
+    monkeypatch.setattr(loop, "epochs", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    code, _, err = run("fit", discs, "--backbone", toy, *QUICK)
+    assert code == 130
+    assert err.endswith("Stopped. The same command continues from the last epoch.\n")
+
+
+def test_fit_predict_evaluate(run, discs, toy, tmp_path):
+    assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
+    new = write_folder(tmp_path / "new", 2, start=20)
+    code, _, err = run("predict", "discs-specialist", new / "images", "--out", "found", "--overlays", "seen")
+    assert code == 0
+    assert err.endswith("2 masks: found/\n")
+    mask = np.asarray(Image.open("found/disc20.png"))
+    assert mask.shape == (48, 64)
+    assert set(np.unique(mask)) <= {0, 255}
+    assert np.asarray(Image.open("seen/disc20.png")).shape == (48, 64, 3)
+
+    code, out, _ = run("evaluate", "discs-specialist", new, "--out", "scores.json")
+    assert code == 0
+    assert "mean over images" in out
+    assert len(json.loads((tmp_path / "scores.json").read_text())["images"]) == 2
+
+
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(run, discs, toy, tmp_path):
+    assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
+    (discs / "images" / "disc02.png").write_text("hello")
+    code, _, err = run("predict", "discs-specialist", discs / "images")
+    assert code == 1
+    assert len(list((tmp_path / "masks").iterdir())) == 5
+    assert err.endswith(
+        "5 masks: masks/\n"
+        "1 problem:\n"
+        f"  {discs}/images/disc02.png  holds text; expected the content of a PNG, JPEG, BMP or TIFF file\n"
+        "All other masks are written. Fix or remove these files, then run the command again.\n"
+    )
+
+
+def test_two_images_of_one_name_would_share_a_mask(run, discs, toy, tmp_path):
+    assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
+    other = write_folder(tmp_path / "other", 1)
+    code, _, err = run("predict", "discs-specialist", discs / "images", other / "images", "gone.png")
+    assert code == 1
+    assert err.endswith(
+        "2 problems:\n"
+        "  gone.png" + " " * (len(f"{other}/images/disc00.png") - 8) + "  no such file or folder\n"
+        f"  {other}/images/disc00.png  would overwrite the mask of {discs}/images/disc00.png: both are disc00\n"
+        "Fix or remove these files, then run the command again.\n"
+    )
+
+
+def test_a_stack_gives_a_mask_a_page(run, discs, toy, tmp_path):
+    assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
+    stack = np.stack([sample(i).image[..., 0] for i in range(6)])
+    tifffile.imwrite(tmp_path / "stack.tif", stack, metadata={"axes": "ZYX"})
+    assert run("predict", "discs-specialist", "stack.tif")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [f"stack_p00{i}.png" for i in range(6)]
+
+
+def test_subset_and_example(run, discs, tmp_path):
+    (discs / "splits.json").write_text(json.dumps({"train": ["disc03", "disc01", "disc00"]}))
+    code, out, _ = run("subset", discs, "few", "--list", "train", "--first", 2)
+    assert (code, out) == (0, "2 annotated images: few/images and few/masks\n")
+    assert sorted(path.name for path in (tmp_path / "few" / "masks").iterdir()) == ["disc01.png", "disc03.png"]
+    assert run("example", "drawn")[0] == 0
+    assert len(list((tmp_path / "drawn" / "masks").iterdir())) == 24
+    code, _, err = run("example", "drawn")
+    assert code == 1
+    assert err.startswith("drawn")
+
+
+def test_light_commands_do_not_import_torch():
+    program = (
+        "import sys; from ptsam_auto import cli; sys.argv = ['ptsam-auto', {!r}]\n"
+        "try: cli.main()\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    for command in ("--help", "defaults"):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(command)], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_defaults_say_where_each_value_comes_from(run):
+    code, out, _ = run("defaults", "vit_b")
+    assert code == 0
+    assert "recipe.learning_rate" in out
+    assert "paper, Sec. 4.1.3" in out
+    assert run("defaults", "resnet")[0] == 2

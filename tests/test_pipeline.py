@@ -1,0 +1,211 @@
+"""`fit` from a folder to a specialist: honest, repeatable, never at the cost of finished work."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from ptsam_auto import fit, load_specialist
+from ptsam_auto.data.folder import read_folder
+from ptsam_auto.errors import ConfigError, DatasetError, OutputError
+from ptsam_auto.specialist.evaluate import evaluate
+from tests.toys import write_folder
+
+QUICK = {"recipe.epochs": 3, "recipe.steps_per_epoch": 2, "recipe.views": 2}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def quick(folder, toy, **rest):
+    return fit(folder, **{"backbone": toy, "settings": QUICK, "track": False, **rest})
+
+
+def learned(folder):
+    return {name: tensor.tobytes() for name, tensor in load_file(folder / "specialist.safetensors").items()}
+
+
+def test_a_folder_becomes_a_specialist(discs, toy, tmp_path):
+    made = quick(discs, toy)
+    out = tmp_path / "discs-specialist"
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "specialist.json", "specialist.safetensors"]
+    assert (out / "specialist.safetensors").stat().st_size < 9_000, "2,048 numbers are 8 KB"
+    image = np.asarray(Image.open(discs / "images" / "disc00.png"))
+    assert np.array_equal(load_specialist(out).predict(image), made.predict(image))
+
+    about = json.loads((out / "specialist.json").read_text())
+    assert about["cost"]["trainable"] == 2048
+    assert about["cost"]["views"] == 2
+    assert about["settings"]["recipe.epochs"] == {"value": 3, "source": "set by the user"}
+    assert about["settings"]["method.decoder_prompts"] == {"value": 8, "source": "paper, Sec. 4.1.3"}
+    report = (out / "report.html").read_text()
+    assert "<svg" in report
+    assert "data:image/jpeg;base64," in report
+    assert not re.search(r"""(src|href|url)[=(]["']?http""", report), "the report needs the network"
+
+
+def test_it_measures_on_images_it_never_trained_on(discs, toy, tmp_path):
+    about = quick(discs, toy).about
+    train, held_out = set(about["data"]["train"]), set(about["data"]["held_out"])
+    assert (len(train), len(held_out)) == (5, 1)
+    assert not train & held_out
+    assert {image["name"] for image in about["scores"]["tuned"]["images"]} == held_out
+    assert {image["name"] for image in about["scores"]["untuned"]["images"]} == held_out
+    pairs = [pair for pair in read_folder(discs).pairs if pair.name in held_out]
+    again = evaluate(load_specialist(tmp_path / "discs-specialist").model, pairs)
+    assert again.as_dict() == about["scores"]["tuned"]
+
+
+def test_own_test_images_leave_all_others_for_training(discs, toy, tmp_path):
+    test = write_folder(tmp_path / "test", 3, start=10)
+    data = quick(discs, toy, test=test).about["data"]
+    assert (len(data["train"]), data["held_out_folder"], len(data["held_out"])) == (6, "test", 3)
+
+
+def test_test_images_that_are_trained_on_are_refused(discs, toy, tmp_path):
+    test = write_folder(tmp_path / "test", 3, start=5)
+    with pytest.raises(DatasetError) as error:
+        quick(discs, toy, test=test)
+    assert str(error.value) == (
+        f"{test}/ has 1 problem:\n"
+        f"  disc05  also disc05 in {discs}/\n"
+        "Measure on images that are not trained on, then run the command again."
+    )
+
+
+def test_one_image_is_too_few(toy, tmp_path):
+    folder = write_folder(tmp_path / "one", 1)
+    with pytest.raises(DatasetError) as error:
+        quick(folder, toy)
+    assert str(error.value) == (
+        f"{folder}/ has 1 problem:\n"
+        "1 image; expected at least 2, one of them to measure on\n"
+        "Add images, or give others to measure on: --test DIR"
+    ).replace("\n1 image", "\n  1 image")
+
+
+def test_tuning_the_encoder(discs, toy):
+    made = quick(discs, toy, adapt="encoder", settings={**QUICK, "recipe.views": 0})
+    assert made.about["cost"]["trainable"] == 2048 + 2 * 8 * 24
+    assert made.about["cost"]["views"] == 0
+
+
+def test_a_bank_under_a_tuned_encoder_is_refused(discs, toy):
+    with pytest.raises(ConfigError) as error:
+        quick(discs, toy, adapt="encoder")
+    assert str(error.value) == (
+        "recipe.views is 2, but with encoder prompts the features change at every step; expected 0."
+    )
+
+
+def test_the_same_seed_gives_the_same_prompts_whatever_the_files_are_called(discs, toy, tmp_path):
+    quick(discs, toy, out="a")
+    for part in ("images", "masks"):
+        for i, path in enumerate(sorted((discs / part).iterdir(), reverse=True)):
+            path.rename(path.with_name(f"z{i}.png"))
+    quick(discs, toy, out="b")
+    quick(discs, toy, out="c", seed=1)
+    assert learned(Path("a")) == learned(Path("b"))
+    assert learned(Path("a")) != learned(Path("c"))
+
+
+def test_a_finished_specialist_is_not_overwritten_without_force(discs, toy, tmp_path):
+    quick(discs, toy)
+    out = Path("discs-specialist")
+    before = (out / "specialist.json").read_bytes()
+    with pytest.raises(OutputError) as error:
+        quick(discs, toy)
+    assert str(error.value) == (
+        "discs-specialist already holds a finished specialist.\nChoose another --out, or replace it: --force"
+    )
+    assert (out / "specialist.json").read_bytes() == before
+    (discs / "masks" / "disc00.png").unlink()
+    with pytest.raises(DatasetError):
+        quick(discs, toy, force=True)
+    assert (out / "specialist.json").read_bytes() == before, "bad input cost the user finished work"
+    (discs / "images" / "disc00.png").unlink()
+    quick(discs, toy, force=True)
+    assert (out / "specialist.json").read_bytes() != before
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(discs, toy, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.txt").touch()
+    with pytest.raises(OutputError) as error:
+        quick(discs, toy, out="thesis")
+    assert str(error.value) == ("thesis is not empty and not a specialist.\nChoose another --out, or empty it first.")
+
+
+def test_a_place_that_cannot_be_written_to_costs_no_time(discs, toy, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError) as error:
+        quick(discs, toy, out="file/specialist")
+    assert str(error.value) == "Cannot write to file/specialist: Not a directory.\nChoose another --out."
+
+
+def command(folder, toy, out):
+    program = (
+        "import sys; from ptsam_auto import fit; from ptsam_auto.show import Show;"
+        "fit(sys.argv[1], backbone=sys.argv[2], out=sys.argv[3], track=False, show=Show(),"
+        "settings={'recipe.epochs': 40, 'recipe.steps_per_epoch': 2, 'recipe.views': 2})"
+    )
+    return [sys.executable, "-c", program, str(folder), toy, str(out)]
+
+
+def test_killed_at_any_moment_it_continues_and_ends_with_the_same_prompts(discs, toy, tmp_path):
+    subprocess.run(command(discs, toy, "undisturbed"), check=True, capture_output=True)
+    kills = 0
+    for moment in ("bank", "checkpoint.safetensors"):
+        running = subprocess.Popen(command(discs, toy, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        watched = tmp_path / "killed" / "in_progress" / moment
+        while running.poll() is None and not (watched.exists() and (watched.is_file() or any(watched.iterdir()))):
+            time.sleep(0.002)
+        if running.poll() is None:
+            os.kill(running.pid, signal.SIGKILL)
+            kills += 1
+        running.wait()
+    assert kills == 2, "too quick to be killed"
+    last = subprocess.run(command(discs, toy, "killed"), check=True, capture_output=True, text=True)
+    assert "Continuing after epoch" in last.stderr
+    assert learned(Path("killed")) == learned(Path("undisturbed"))
+    assert not (tmp_path / "killed" / "in_progress").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about SQLAlchemy and others
+def test_the_run_is_in_mlflow_with_a_model_that_predicts(discs, toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/lab.db")
+    mlflow.set_tracking_uri(None)
+    made = quick(discs, toy, track=True)
+    runs = mlflow.search_runs(experiment_names=["ptsam-auto"], output_format="list")
+    assert len(runs) == 1
+    data = runs[0].data
+    assert data.params["recipe.epochs"] == "3"
+    assert data.metrics["tuned_dice"] == pytest.approx(made.about["scores"]["tuned"]["dice"])
+    assert len(mlflow.MlflowClient().get_metric_history(runs[0].info.run_id, "loss")) == 3
+    model = mlflow.pyfunc.load_model("models:/discs-specialist/1")
+    image = np.asarray(Image.open(discs / "images" / "disc00.png"))
+    assert np.array_equal(model.predict(image[None])[0].astype(bool), made.predict(image))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_tracking_server_that_is_down_costs_nothing(discs, toy, tmp_path, monkeypatch, capsys):
+    from ptsam_auto.show import Show
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri(None)
+    quick(discs, toy, track=True, show=Show())
+    assert "MLflow did not take the run (MlflowException); the specialist is not affected." in capsys.readouterr().err
+    load_specialist(tmp_path / "discs-specialist")

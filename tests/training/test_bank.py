@@ -1,0 +1,96 @@
+"""A bank gives what fresh views would, encodes once, and can be shared and continued."""
+
+import pytest
+import torch
+
+from ptsam_auto.data.augment import Augmentation
+from ptsam_auto.methods.ptsam import PTSAMConfig, build
+from ptsam_auto.training.bank import FeatureBank
+from ptsam_auto.training.recipe import Recipe
+from ptsam_auto.training.views import FreshViews, schedule
+from tests.toys import pairs, toy_sam
+
+RECIPE = Recipe(epochs=2, steps_per_epoch=6, batch_size=2, views=100)
+
+
+@pytest.fixture
+def model():
+    return build(toy_sam(), PTSAMConfig(), seed=0)
+
+
+def bank(folder, model, images=3, backbone="b" * 64, recipe=RECIPE, **rest):
+    return FeatureBank(folder, model, backbone, pairs(images), Augmentation(), recipe, seed=0, **rest)
+
+
+def test_every_image_comes_once_before_any_comes_again():
+    drawn = [place for step in range(6) for place in schedule(step, 2, 4, seed=0)]
+    assert [sorted(image for image, _ in drawn[i : i + 4]) for i in (0, 4, 8)] == [[0, 1, 2, 3]] * 3
+    assert [turn for _, turn in drawn] == [0] * 4 + [1] * 4 + [2] * 4
+    assert len({tuple(image for image, _ in drawn[i : i + 4]) for i in (0, 4, 8)}) > 1, "always the same order"
+
+
+def test_with_a_view_a_turn_the_bank_is_the_papers_training(tmp_path, model):
+    kept, fresh = bank(tmp_path, model), FreshViews(model, pairs(3), Augmentation(), 2, seed=0)
+    assert kept.views == 8, "12 steps of 2 show each of 3 images 8 times"
+    for step in (0, 5, 11, 3):
+        ours, theirs = kept.draw(step), fresh.draw(step)
+        torch.testing.assert_close(ours.features_B256GG, theirs.features_B256GG, atol=5e-3, rtol=5e-3)
+        assert torch.equal(ours.target_BSS, theirs.target_BSS)
+        assert torch.equal(ours.inside_BSS, theirs.inside_BSS)
+        assert ours.target_BSS.any()
+
+
+def test_padding_is_outside(tmp_path, model):
+    batch = bank(tmp_path, model).draw(0)  # images of 48 x 64 in a square of 64
+    assert batch.inside_BSS[:, :48].all()
+    assert not batch.inside_BSS[:, 48:].any()
+
+
+def test_few_views_are_drawn_in_turn(tmp_path, model):
+    few = bank(tmp_path, model, recipe=Recipe(epochs=2, steps_per_epoch=6, views=2))
+    assert few.views == 2
+
+    def of_turn(wanted):
+        drawn = ((step, slot, *place) for step in range(6) for slot, place in enumerate(schedule(step, 2, 3, seed=0)))
+        return {i: few.draw(step).features_B256GG[slot] for step, slot, i, turn in drawn if turn == wanted}
+
+    first, second, third = of_turn(0), of_turn(1), of_turn(2)
+    assert not torch.equal(first[0], second[0])
+    assert all(torch.equal(first[image], third[image]) for image in range(3))
+
+
+def test_what_is_encoded_is_not_encoded_again(tmp_path, model, monkeypatch):
+    before = bank(tmp_path, model).draw(0)
+    monkeypatch.setattr(model, "encode", None)  # any use would fail
+    after = bank(tmp_path, model).draw(0)
+    assert torch.equal(before.features_B256GG, after.features_B256GG)
+
+
+def test_encoding_cut_short_continues_with_the_next_image(tmp_path, model):
+    class Killed(Exception):
+        pass
+
+    def kill(done, _):
+        if done == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        bank(tmp_path, model, progress=kill)
+    assert len(list(tmp_path.glob("*.arrow"))) == 1
+    seen = []
+    bank(tmp_path, model, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(8, 24), (16, 24), (24, 24)]
+
+
+def test_other_weights_other_features(tmp_path, model):
+    bank(tmp_path, model)
+    bank(tmp_path, model, backbone="c" * 64)
+    assert len(list(tmp_path.glob("*.arrow"))) == 6
+
+
+def test_one_more_image_costs_one_more_image(tmp_path, model):
+    recipe = Recipe(epochs=2, steps_per_epoch=6, views=2)
+    bank(tmp_path, model, recipe=recipe)
+    seen = []
+    bank(tmp_path, model, images=4, recipe=recipe, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(6, 8), (8, 8)]

@@ -1,0 +1,65 @@
+"""A run that was interrupted ends as if it had not been."""
+
+import pytest
+import torch
+
+from ptsam_auto.data.augment import Augmentation
+from ptsam_auto.errors import PtsamError
+from ptsam_auto.methods.ptsam import PTSAMConfig, build
+from ptsam_auto.training import resume
+from ptsam_auto.training.loop import epochs, start
+from ptsam_auto.training.recipe import Recipe
+from ptsam_auto.training.views import FreshViews
+from tests.toys import pairs, toy_sam
+
+RECIPE = Recipe(epochs=4, steps_per_epoch=2)
+
+
+def fresh(recipe=RECIPE):
+    model = build(toy_sam(), PTSAMConfig(encoder_prompts=2), seed=0)
+    return start(model, recipe), FreshViews(model, pairs(3), Augmentation(), 2, seed=0)
+
+
+def test_a_run_resumed_from_disk_ends_with_the_same_prompts(tmp_path):
+    undisturbed, views = fresh()
+    whole = list(epochs(undisturbed, views, RECIPE))
+
+    path, curve = tmp_path / "run.safetensors", []
+    first, views = fresh()
+    for report in epochs(first, views, RECIPE):
+        curve.append(report)
+        resume.save(path, first, curve, "key")
+        if report.epoch == 2:
+            break
+
+    second, views = fresh()
+    curve = resume.load(path, second, "key")
+    assert (second.step, len(curve)) == (4, 2)
+    curve += list(epochs(second, views, RECIPE))
+
+    assert [report.loss for report in curve] == [report.loss for report in whole]
+    for name, tensor in second.model.trainable().items():
+        assert torch.equal(tensor, undisturbed.model.trainable()[name])
+
+
+def test_another_runs_checkpoint_or_a_damaged_one_starts_anew(tmp_path):
+    path = tmp_path / "run.safetensors"
+    training, views = fresh()
+    resume.save(path, training, [next(epochs(training, views, RECIPE))], "key")
+    other, _ = fresh()
+    assert resume.load(path, other, "another key") == []
+    assert other.step == 0
+    path.write_bytes(path.read_bytes()[:100])
+    assert resume.load(path, other, "key") == []
+    assert resume.load(tmp_path / "absent.safetensors", other, "key") == []
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice():
+    training, views = fresh()
+    with torch.no_grad():
+        training.model.decoder_prompts.fill_(float("nan"))
+    with pytest.raises(PtsamError) as error:
+        next(epochs(training, views, RECIPE))
+    assert str(error.value) == (
+        "The loss is nan at step 0; training cannot go on. Lower recipe.learning_rate (now 0.05) and fit again."
+    )
