@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def test_the_layout_holds():
     done = subprocess.run(
@@ -12,6 +14,7 @@ def test_the_layout_holds():
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_training_and_predicting_load_neither_mlflow_nor_ray():
     program = (
         "import sys, ptsam_auto.training.bank, ptsam_auto.specialist.artifact, ptsam_auto.pipeline;"

@@ -164,6 +164,7 @@ def command(folder, toy, out):
     return [sys.executable, "-c", program, str(folder), toy, str(out)]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_continues_and_ends_with_the_same_prompts(discs, toy, tmp_path):
     subprocess.run(command(discs, toy, "undisturbed"), check=True, capture_output=True)
     kills = 0

@@ -40,12 +40,20 @@ class Specialist:
     about: dict[str, Any]
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """The mask (H W, bool) of an image (H W 3, uint8, RGB)."""
-        return predict(self.model, image)
+        """The mask (H W, bool) of an image (H W 3, uint8, RGB).
+
+        Raises:
+            SpecialistError: the array is not such an image.
+        """
+        return predict(self.model, _checked(image))
 
     def probability(self, image: np.ndarray) -> np.ndarray:
-        """The chance of foreground (H W, float32, 0 to 1) in an image (H W 3, uint8, RGB)."""
-        return probability(self.model, image)
+        """The chance of foreground (H W, float32, 0 to 1) in an image (H W 3, uint8, RGB).
+
+        Raises:
+            SpecialistError: the array is not such an image.
+        """
+        return probability(self.model, _checked(image))
 
 
 def save(folder: Path, model: PromptFreeSam, about: dict[str, Any]) -> None:
@@ -100,6 +108,17 @@ def load_specialist(folder: Path | str, *, backbone: str | None = None, device: 
 def default_device() -> str:
     """A GPU if there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    """Arrays come from anywhere; a grey or 16-bit one would give a mask, and a wrong one."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        shape = " x ".join(map(str, image.shape))
+        raise SpecialistError(
+            f"The image is {image.dtype}, {shape}; expected uint8, height x width x 3 (RGB).\n"
+            "ptsam_auto.data.images.read_image reads any file as that."
+        )
+    return image
 
 
 def _about(folder: Path) -> dict[str, Any]:

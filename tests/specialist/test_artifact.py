@@ -39,6 +39,20 @@ def test_masks_have_the_images_own_size(saved, height, width):
     assert (mask.shape, mask.dtype) == ((height, width), np.bool_)
 
 
+@pytest.mark.parametrize(("image", "found"), [
+    (np.zeros((48, 64), np.uint8), "uint8, 48 x 64"),
+    (np.zeros((48, 64, 3), np.uint16), "uint16, 48 x 64 x 3"),
+    (np.zeros((3, 48, 64), np.uint8), "uint8, 3 x 48 x 64"),
+])  # fmt: skip
+def test_an_array_that_is_no_rgb_image_is_refused(saved, image, found):
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(saved[0]).predict(image)
+    assert str(error.value) == (
+        f"The image is {found}; expected uint8, height x width x 3 (RGB).\n"
+        "ptsam_auto.data.images.read_image reads any file as that."
+    )
+
+
 def test_a_moved_backbone_can_be_named(saved, toy, tmp_path):
     folder, _ = saved
     about = json.loads((folder / "specialist.json").read_text())

@@ -1,0 +1,62 @@
+"""The real backbones on images worth segmenting: minutes rather than seconds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ptsam_auto import fit, load_specialist
+from ptsam_auto.data.render import write_example
+from ptsam_auto.data.subset import listed_names, write_subset
+from ptsam_auto.sam import checkpoint
+from ptsam_auto.sam.checkpoint import Official
+from ptsam_auto.sam.generalist import ARCHITECTURES, build
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHORT = {"recipe.epochs": 8, "recipe.views": 3}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_nano_specialises_on_the_example(tmp_path):
+    write_example(tmp_path / "example")
+    scores = fit("example", backbone="nano", settings=SHORT, track=False).about["scores"]
+    assert scores["tuned"]["dice"] > scores["untuned"]["dice"] + 0.2
+    assert scores["tuned"]["dice"] > 0.6, "Otsu's threshold has 0.44"
+
+
+@pytest.mark.real_images
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared images are not here")
+@pytest.mark.parametrize(("name", "least"), [("nuclei_dsb2018", 0.65), ("membranes_isbi2012", 0.4)])
+def test_nano_specialises_on_real_images(tmp_path, name, least):
+    write_subset(SHARED / name, tmp_path / "train", names=listed_names(SHARED / name, "train"), first=16)
+    write_subset(SHARED / name, tmp_path / "test", names=listed_names(SHARED / name, "test"), first=8)
+    scores = fit("train", test="test", backbone="nano", settings=SHORT, track=False).about["scores"]
+    assert scores["tuned"]["dice"] > max(least, scores["untuned"]["dice"] + 0.1)
+
+
+def test_a_checkpoint_of_the_official_shape_goes_all_the_way(tmp_path, monkeypatch, discs):
+    """SAM's own weights cannot be had everywhere; random ones under the official names and shapes can."""
+    monkeypatch.setenv("PTSAM_AUTO_CACHE", str(tmp_path))
+    torch.manual_seed(0)
+    torch.save(build(ARCHITECTURES["vit_b"]).state_dict(), tmp_path / "sam_vit_b_01ec64.pth")
+    sha256 = checkpoint.file_sha256(tmp_path / "sam_vit_b_01ec64.pth")
+    monkeypatch.setitem(checkpoint.OFFICIAL, "vit_b", Official(checkpoint.OFFICIAL["vit_b"].url, sha256))
+    for name in ("disc02", "disc03", "disc04", "disc05"):
+        (discs / "images" / f"{name}.png").unlink()
+        (discs / "masks" / f"{name}.png").unlink()
+
+    settings = {"recipe.epochs": 1, "recipe.steps_per_epoch": 1, "recipe.views": 1}
+    made = fit(discs, settings=settings, track=False)
+    about = json.loads(Path("discs-specialist/specialist.json").read_text())
+    assert about["backbone"] == {"name": "vit_b", "sha256": sha256}
+    assert about["cost"]["trainable"] == 2048
+    image = np.zeros((30, 40, 3), np.uint8)
+    assert np.array_equal(load_specialist("discs-specialist").predict(image), made.predict(image))
