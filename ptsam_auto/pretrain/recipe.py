@@ -81,7 +81,7 @@ class Recipe:
         return min(self.averaging, (1 + step) / (10 + step))
 
 
-# What the embedded weights took on one core; see MODEL_CARD.md for what was run.
+# A proposal that was not run yet; MODEL_CARD.md says what the embedded weights took.
 FROM_SCRATCH = (Stage(256, 8, 6000, 4e-4), Stage(384, 4, 3000, 3e-4), Stage(512, 4, 3000, 2e-4))
 
 
