@@ -164,7 +164,7 @@ def _indexed(folder: Path) -> tuple[Folder, Folder]:
         labels = [folder / "labels" / f"{stem}.png"]
         if row.get("has_alt") == "1":
             labels.append(folder / "labels_alt" / f"{stem}.png")
-        entries[stem] = Entry(_image_of(folder, stem), tuple(labels), row["kind"] in EXHAUSTIVE_KINDS)
+        entries[stem] = Entry(image_of(folder, stem), tuple(labels), row["kind"] in EXHAUSTIVE_KINDS)
     by_hash = sorted(entries, key=lambda stem: hashlib.sha256(stem.encode()).hexdigest())
     held_out = set(by_hash[: min(HELD_OUT_IMAGES, max(1, len(by_hash) // 10))])
     train = [entry for stem, entry in entries.items() if stem not in held_out]
@@ -174,10 +174,15 @@ def _indexed(folder: Path) -> tuple[Folder, Folder]:
 def _split(folder: Path) -> Folder:
     stems = json.loads((folder / "splits.json").read_text())["train"]
     part = "instances" if (folder / "instances").is_dir() else "masks"
-    return Folder([Entry(_image_of(folder, stem), (folder / part / f"{stem}.png",), alike=True) for stem in stems])
+    return Folder([Entry(image_of(folder, stem), (folder / part / f"{stem}.png",), alike=True) for stem in stems])
 
 
-def _image_of(folder: Path, stem: str) -> Path:
+def image_of(folder: Path, stem: str) -> Path:
+    """The file of one image in images/.
+
+    Raises:
+        DatasetError: it is not there.
+    """
     for ending in ("jpg", "png"):
         if (path := folder / "images" / f"{stem}.{ending}").is_file():
             return path
