@@ -1,5 +1,6 @@
 """`python -m ptsam_auto.pretrain`: how the embedded nano was made, and how to make another."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,14 @@ if TYPE_CHECKING:
     from ptsam_auto.pretrain.loop import StepReport
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich_markup_mode=None)
+
+
+class PartChoice(StrEnum):
+    """What may be judged."""
+
+    ZERO_SHOT = "zero-shot"
+    SPECIALIST = "specialist"
+
 
 SMOOTHED = 50  # steps that the numbers beside the progress bar are averaged over
 
@@ -73,6 +82,48 @@ def export(
     from ptsam_auto.pretrain.session import export_run
 
     typer.echo(export_run(out, path))
+
+
+@app.command()
+def evaluate(
+    out: Annotated[Path, typer.Option(help="Folder that keeps every finished row; the same command goes on there.")],
+    weights: Annotated[list[str], typer.Option(help="nano, or a file of weights; several share one table.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder to judge on (splits.json), or one whose held-out images are asked about (index.csv)."
+        ),
+    ] = None,
+    part: Annotated[list[PartChoice] | None, typer.Option(help="Both by default.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Of images, prompts and views; 0 and 1.")] = None,
+    train_images: Annotated[int, typer.Option(min=1, help="A specialist's.")] = 16,
+    most: Annotated[int | None, typer.Option(min=1, help="Test images of a set; all by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of a specialist; the frozen default if not given.")] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Measure deep prompts too, which takes far longer.")] = False,
+    deep_steps: Annotated[int | None, typer.Option(min=1, help="Of these; the frozen default if not given.")] = None,
+    track: Annotated[bool, typer.Option("--track", help="Log the table to MLflow.")] = False,
+) -> None:
+    """Judge weights: untuned, as specialists, and beside controls. Markdown and Parquet; rows are measured once."""
+    import shlex
+    import sys
+
+    from ptsam_auto.pretrain.cells import Evaluation
+    from ptsam_auto.pretrain.evaluate import evaluate as judge
+    from ptsam_auto.show import Show
+
+    asked = Evaluation(
+        weights=tuple(weights),
+        data=tuple(data or ()),
+        out=out,
+        seeds=tuple(seed or (0, 1)),
+        train_images=train_images,
+        most=most,
+        steps=steps,
+        deep=deep,
+        deep_steps=deep_steps,
+        parts=tuple(choice.value for choice in part) if part else ("zero-shot", "specialist"),
+    )
+    judge(asked, f"python -m ptsam_auto.pretrain {shlex.join(sys.argv[1:])}", Show(), track)
 
 
 class Display:

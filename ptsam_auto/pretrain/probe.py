@@ -19,6 +19,7 @@ from ptsam_auto.sam.encode import encode
 
 SCENE_SEEDS = range(10**12, 10**12 + 10)  # training draws below 2**62; meeting one of these ten is not to be expected
 REGIONS = 4  # asked about in each image
+SMALLEST_ASKED = 0.0005  # of the frame
 SEED = 2304
 
 
@@ -46,19 +47,31 @@ def probe_images(held_out: Sequence[Entry], size: int) -> list[Asking]:
     scenes = [render_scene(seed, size) for seed in SCENE_SEEDS]
     regions = [load(entry) for entry in held_out]
     regions += [Regions(scene.image, scene.labels, scene.kinds, ground_known=True) for scene in scenes]
-    return [_asked(scaled(found, size), number) for number, found in enumerate(regions)]
+    return [asked(scaled(found, size), number) for number, found in enumerate(regions)]
 
 
-def _asked(regions: Regions, number: int) -> Asking:
+def asked(
+    regions: Regions, number: int, count: int = REGIONS, groups: int = 1, smallest: float = SMALLEST_ASKED
+) -> Asking:
+    """A box and a click for some of the regions, and groups; the same at every call.
+
+    Args:
+        regions: an image in the network's frame.
+        number: another number, other regions and clicks.
+        count: most regions asked about.
+        groups: tries at a group; none where kinds are not known.
+        smallest: region asked about, as a share of the frame.
+    """
     rng = np.random.default_rng([SEED, number])
     areas = np.bincount(regions.labels.ravel())[1:]
-    large = np.flatnonzero(areas >= 0.0005 * regions.labels.size) + 1
+    large = np.flatnonzero(areas >= smallest * regions.labels.size) + 1
     tasks: list[Task] = []
-    for label in rng.permutation(large)[:REGIONS]:
+    for label in rng.permutation(large)[:count]:
         mask = regions.labels == label
         tasks += [box_task(rng, mask, jitter=0), click_task(rng, mask, 1)]
-    if group := group_task(rng, regions):
-        tasks.append(group)
+    for _ in range(groups):
+        if group := group_task(rng, regions):
+            tasks.append(group)
     return Asking(regions, tasks)
 
 
@@ -78,11 +91,11 @@ def probe(sam: Sam, images: Sequence[Asking]) -> ProbeReport:
             continue
         batch = collate([item], size)
         features = encode(sam.image_encoder, (batch.images - sam.pixel_mean) / sam.pixel_std)
-        for asked, questions in batch.questions.items():
-            logits_TAMM, predicted_TA = answer(sam, features, questions, TOKENS[asked])
+        for sort, questions in batch.questions.items():
+            logits_TAMM, predicted_TA = answer(sam, features, questions, TOKENS[sort])
             iou_TA = overlap(logits_TAMM > 0, questions.answers, batch.inside[questions.image])
-            found[asked] += iou_TA.amax(1).tolist()
-            if asked == "click":
+            found[sort] += iou_TA.amax(1).tolist()
+            if sort == "click":
                 chosen += iou_TA.gather(1, predicted_TA.argmax(1, keepdim=True))[:, 0].tolist()
     counts = (len(found["box"]), len(found["click"]), len(found["group"]))
     box, click, best, group = (

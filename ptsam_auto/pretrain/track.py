@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 BATCH = 500  # metrics in one call; single calls cost a quarter of a second each
@@ -53,6 +54,15 @@ class Tracker:
                 self.client.log_batch(self.run_id, metrics=waiting[start : start + 1000])
         except MlflowException as problem:
             print(f"MLflow did not take {len(waiting)} numbers: {problem}")
+
+    def attach(self, path: Path) -> None:
+        """Keep a file with the run; a store that does not answer costs the file and nothing else."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_artifact(self.run_id, str(path))
+        except (MlflowException, OSError) as problem:
+            print(f"MLflow did not take {path.name}: {problem}")
 
     def close(self) -> None:
         """Write the rest and mark the run as finished."""

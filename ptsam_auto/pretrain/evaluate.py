@@ -1,0 +1,83 @@
+"""`python -m ptsam_auto.pretrain evaluate`, top to bottom: measure what is new, then write the table."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ptsam_auto.errors import ConfigError
+from ptsam_auto.pretrain.cells import Evaluation, cells, generalist
+from ptsam_auto.pretrain.rows import Ledger, Row, write_parquet, write_text
+from ptsam_auto.pretrain.table import markdown, method_in_words, rich_table, tables, verdict
+from ptsam_auto.pretrain.track import Tracker
+from ptsam_auto.show import Show
+
+TABLE, FLAT = "evaluation.md", "evaluation.parquet"
+
+
+def evaluate(asked: Evaluation, command: str, show: Show, track: bool = False) -> list[Row]:
+    """Measure what was not measured before, keep every finished row at once, and write the table.
+
+    Args:
+        asked: what to measure.
+        command: what the table says it was made with.
+        show: told of every new row, and given the table.
+        track: log the table to MLflow.
+
+    Returns:
+        All rows that were asked for, in the table's order.
+
+    Raises:
+        PtsamError: a file of weights, a folder or the place to write is not as it should be.
+    """
+    rows = measured(asked, show)
+    text = markdown(rows, command)
+    write_text(text, asked.out / TABLE)
+    write_parquet(rows, asked.out / FLAT)
+    for table in tables(rows):
+        show.out.print(rich_table(table))
+    for line in verdict(rows):
+        show.out.print(line, markup=False, soft_wrap=True)
+    if track:
+        _log(asked, rows)
+    show.say(f"Wrote {asked.out / TABLE} and {asked.out / FLAT}.")
+    return rows
+
+
+def measured(asked: Evaluation, show: Show) -> list[Row]:
+    """The rows that were asked for; those that the folder has are taken from there.
+
+    Raises:
+        PtsamError: see `evaluate`.
+    """
+    generalists = [generalist(choice) for choice in asked.weights]
+    ledger = Ledger(asked.out)
+    rows: dict[str, Row] = {}
+    for cell in cells(asked, generalists, ledger.rows):
+        if cell.key in rows:
+            continue  # weights of one architecture share their controls
+        row = ledger.rows.get(cell.key)
+        if row is None:
+            with show.bar(cell.labels["set"]) as update:
+                measures, seconds = cell.run(update)
+            row = Row(key=cell.key, **cell.labels, seconds=seconds, measures=measures)
+            ledger.add(row)
+            numbers = ", ".join(f"{name} {row.measures[name]:.3f}" for name in row.qualities)
+            show.say(f"{row.set}: {method_in_words(row)}: {numbers} ({seconds:.0f} s)")
+        # The same weights may go by another name today.
+        rows[cell.key] = replace(row, **cell.labels)
+    if not rows:
+        raise ConfigError("There is nothing to measure: name a folder with splits.json, or let --part be zero-shot.")
+    return list(rows.values())
+
+
+def _log(asked: Evaluation, rows: Sequence[Row]) -> None:
+    parameters = {"weights": ", ".join(asked.weights), "seeds": asked.seeds, "train_images": asked.train_images}
+    parameters |= {"most": asked.most, "steps": asked.steps, "deep_steps": asked.deep_steps if asked.deep else 0}
+    tracker = Tracker(f"evaluate {asked.out.resolve().name}", parameters)
+    for row in rows:
+        name = "/".join(part for part in (row.part, row.set, row.method, row.weights) if part)
+        # MLflow's names have no commas.
+        name = name.replace(",", "")
+        tracker.log(row.seed or 0, {f"{name}/{measure}": row.measures[measure] for measure in row.qualities})
+    tracker.attach(asked.out / TABLE)
+    tracker.attach(asked.out / FLAT)
+    tracker.close()

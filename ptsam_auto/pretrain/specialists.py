@@ -1,0 +1,74 @@
+"""A generalist put to its use: PTSAM from a few images of one set, with the settings that `fit` would use."""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from segment_anything.modeling import Sam
+
+from ptsam_auto.data.dataset import Pair
+from ptsam_auto.methods import ptsam
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.metrics.dice import Counts
+from ptsam_auto.training import defaults, loop
+from ptsam_auto.training.bank import FeatureBank
+from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.views import FreshViews, Views
+
+Progress = Callable[[int, int], None]
+
+
+def frozen_settings(adapt: str, steps: int | None) -> Settings:
+    """What `fit` uses on nano, unasked.
+
+    Args:
+        adapt: "decoder" or "encoder" (deep prompts as well).
+        steps: fewer or more of them, rounded up to whole epochs; None for the default.
+    """
+    values = {default.path: default.value for default in defaults.block("nano", adapt)}
+    if steps is not None:
+        values["recipe.epochs"] = math.ceil(steps / Settings.from_paths(values).recipe.steps_per_epoch)
+    return Settings.from_paths(values)
+
+
+def specialise(
+    sam: Sam, sha256: str, pairs: Sequence[Pair], settings: Settings, seed: int, scratch: Path, progress: Progress
+) -> tuple[PromptFreeSam, float]:
+    """Train prompts on a frozen SAM.
+
+    Args:
+        sam: frozen, and left as it is.
+        sha256: of its weights, or any name for them.
+        pairs: the training images.
+        settings: all of them.
+        seed: of the prompts' start, order and views.
+        scratch: folder for a feature bank that is deleted again.
+        progress: called with (steps done, steps in all).
+
+    Returns:
+        The specialist, and the seconds it took, encoding included.
+    """
+    began = time.perf_counter()
+    model = ptsam.build(sam, settings.method, seed)
+    recipe = settings.recipe
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="bank-") as bank:
+        views: Views
+        if recipe.views:
+            views = FeatureBank(Path(bank), model, sha256, pairs, settings.augmentation, recipe, seed)
+        else:
+            views = FreshViews(model, pairs, settings.augmentation, recipe.batch_size, seed)
+        for report in loop.epochs(loop.start(model, recipe), views, recipe):
+            progress(report.step, recipe.steps)
+    return model, time.perf_counter() - began
+
+
+def score(predict: Callable[[np.ndarray], np.ndarray], pairs: Sequence[Pair]) -> dict[str, float]:
+    """Mean Dice and IoU over images, 0 to 1, of anything that predicts an H W bool mask from an H W 3 uint8 image."""
+    counts = []
+    for pair in pairs:
+        sample = pair.load()
+        counts.append(Counts.of(predict(sample.image), sample.mask))
+    return {"dice": float(np.mean([one.dice for one in counts])), "iou": float(np.mean([one.iou for one in counts]))}
