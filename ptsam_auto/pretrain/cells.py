@@ -119,14 +119,16 @@ def cells(asked: Evaluation, generalists: Sequence[Generalist], finished: Mappin
         generalists: its weights.
         finished: rows by key; a row is in it before the next cell is asked for.
     """
+    sets = []
+    if "specialist" in asked.parts:
+        # Before anything costs time, so that a folder with problems is known at once.
+        sets = [judged for folder in asked.data if not _is_mix(folder) for judged in read_sets(folder, asked.most)]
     if "zero-shot" in asked.parts:
         for prompted in _prompted(asked):
             yield from _zero_shot(prompted, generalists)
-    if "specialist" in asked.parts:
-        for folder in asked.data:
-            for judged in [] if _is_mix(folder) else read_sets(folder, asked.most):
-                for seed in asked.seeds:
-                    yield from _specialists(asked, generalists, judged, seed, finished)
+    for judged in sets:
+        for seed in asked.seeds:
+            yield from _specialists(asked, generalists, judged, seed, finished)
 
 
 def _is_mix(folder: Path) -> bool:

@@ -36,9 +36,9 @@ def evaluate(asked: Evaluation, command: str, show: Show, track: bool = False) -
         show.out.print(rich_table(table))
     for line in verdict(rows):
         show.out.print(line, markup=False, soft_wrap=True)
+    show.say(f"Wrote {asked.out / TABLE} and {asked.out / FLAT}.")
     if track:
         _log(asked, rows)
-    show.say(f"Wrote {asked.out / TABLE} and {asked.out / FLAT}.")
     return rows
 
 
@@ -61,7 +61,8 @@ def measured(asked: Evaluation, show: Show) -> list[Row]:
             row = Row(key=cell.key, **cell.labels, seconds=seconds, measures=measures)
             ledger.add(row)
             numbers = ", ".join(f"{name} {row.measures[name]:.3f}" for name in row.qualities)
-            show.say(f"{row.set}: {method_in_words(row)}: {numbers} ({seconds:.0f} s)")
+            seed = "" if row.seed is None else f", seed {row.seed}"
+            show.say(f"{row.set}: {method_in_words(row)}{seed}: {numbers} ({seconds:.0f} s)")
         # The same weights may go by another name today.
         rows[cell.key] = replace(row, **cell.labels)
     if not rows:

@@ -188,6 +188,13 @@ def test_a_listed_mask_that_is_missing_is_named(judged):
         read_sets(judged, None)
 
 
+def test_a_folder_with_problems_is_known_before_anything_is_measured(tmp_path, judged, toy):
+    asked = Evaluation((toy,), (judged, tmp_path / "absent"), tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"splits\.json +missing"):
+        measured(asked, Show.nothing())
+    assert not (tmp_path / "out" / "rows.jsonl").exists()
+
+
 def test_nothing_to_measure_is_said(tmp_path, toy):
     asked = Evaluation((toy,), (), tmp_path / "out", parts=("specialist",))
     with pytest.raises(ConfigError, match=r"^There is nothing to measure: name a folder with splits\.json"):
