@@ -1,5 +1,6 @@
 """`python -m ptsam_auto.pretrain evaluate`, top to bottom: measure what is new, then write the table."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -76,8 +77,7 @@ def _log(asked: Evaluation, rows: Sequence[Row]) -> None:
     tracker = Tracker(f"evaluate {asked.out.resolve().name}", parameters)
     for row in rows:
         name = "/".join(part for part in (row.part, row.set, row.method, row.weights) if part)
-        # MLflow's names have no commas.
-        name = name.replace(",", "")
+        name = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)  # MLflow refuses a whole batch for one odd name
         tracker.log(row.seed or 0, {f"{name}/{measure}": row.measures[measure] for measure in row.qualities})
     tracker.attach(asked.out / TABLE)
     tracker.attach(asked.out / FLAT)

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.errors import ConfigError, DatasetError
 from ptsam_auto.metrics.dice import Counts
-from ptsam_auto.pretrain import cells
+from ptsam_auto.pretrain import cells, evaluate
 from ptsam_auto.pretrain.evaluate import Evaluation, measured
 from ptsam_auto.pretrain.judged_sets import read_sets
 from ptsam_auto.pretrain.otsu import Otsu, choose_otsu
@@ -239,3 +239,32 @@ def test_prompts_on_a_set_never_seen(judged):
     assert set(found) <= set(MEASURES)
     assert seconds > 0
     assert never_seen("none", ()).images(64) == []
+
+
+def test_the_log_has_every_number_and_both_files(tmp_path, judged, monkeypatch, toy):
+    logged, files = {}, []
+
+    class Store:
+        def __init__(self, name, parameters):
+            assert (name, parameters["most"]) == ("evaluate out", 1)
+
+        def log(self, step, values):
+            logged.update({(key, step): value for key, value in values.items()})
+
+        def attach(self, path):
+            files.append(path.name)
+
+        def close(self):
+            files.append("closed")
+
+    monkeypatch.setattr(evaluate, "Tracker", Store)
+    (tmp_path / "out").mkdir()
+    odd = tmp_path / "toy, tuned @ 2.safetensors"
+    shutil.copyfile(toy, odd)
+    asked = Evaluation((str(odd),), (judged,), tmp_path / "out", most=1, parts=("zero-shot",))
+    rows = evaluate.evaluate(asked, "this", Show.nothing(), track=True)
+    assert files == ["evaluation.md", "evaluation.parquet", "closed"]
+    assert len(logged) == 2 * 5
+    for one in rows:
+        name = f"zero-shot/{one.set}/zero-shot/{one.weights}/box".replace(",", "_").replace("@", "_")
+        assert logged[name, 0] == one.measures["box"]
