@@ -241,7 +241,7 @@ def _measure(model: PromptFreeSam, pairs: Sequence[Pair], show: Show) -> tuple[S
             sample = pair.load()
             pictures[pair.name] = beside(sample.image, mask, sample.mask)
 
-    bare = PromptFreeSam(model.sam, mask_token=model.mask_token)
+    bare = PromptFreeSam(model.sam, mask_token=model.mask_token, tiles=model.tiles)
     with show.bar("Measuring") as update:
         total = 2 * len(pairs)
         tuned = evaluate(model, pairs, progress=lambda done: update(done, total), look=look)

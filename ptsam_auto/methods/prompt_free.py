@@ -20,6 +20,7 @@ class PromptFreeSam(nn.Module):
         decoder_prompts: where they start, P 256, or None.
         encoder_prompts: where they start, L P D, or None.
         mask_token: which of SAM's four masks is the output, see `sam.decode`.
+        tiles: along an image's longer side, see `sam.tiles`; 1 shows the network whole images, as SAM does.
     """
 
     def __init__(
@@ -28,12 +29,14 @@ class PromptFreeSam(nn.Module):
         decoder_prompts: Tensor | None = None,
         encoder_prompts: Tensor | None = None,
         mask_token: int = 1,
+        tiles: int = 1,
     ) -> None:
         super().__init__()
         self.sam = sam
         self.decoder_prompts = None if decoder_prompts is None else nn.Parameter(decoder_prompts)
         self.encoder_prompts = None if encoder_prompts is None else nn.Parameter(encoder_prompts)
         self.mask_token = mask_token
+        self.tiles = tiles
 
     @property
     def image_size(self) -> int:

@@ -19,6 +19,8 @@ class PTSAMConfig:
         encoder_prompts: n_ie in each layer, 0 leaves the encoder frozen (8 in Sec. 4.1.3; 73,728 numbers on ViT-B).
         mask_token: which of SAM's four masks is the output. The paper uses "the first of the three" (Sec. 3.2); our
             reading is 1, the first of the trio for ambiguous prompts. 0 is SAM's single mask.
+        tiles: along an image's longer side, each shown to the network at its full input size; 1 is the paper's whole
+            image. Two of nano's 512 px show about what SAM sees at 1,024 px.
         prompt_std: standard deviation of the decoder prompts' start; the paper is silent.
 
     Raises:
@@ -29,6 +31,7 @@ class PTSAMConfig:
     encoder_prompts: int = 0
     mask_token: int = 1
     prompt_std: float = 0.1
+    tiles: int = 1
 
     def __post_init__(self) -> None:
         if self.decoder_prompts < 1:
@@ -37,6 +40,8 @@ class PTSAMConfig:
             raise ConfigError(f"method.encoder_prompts is {self.encoder_prompts}; expected 0 (frozen) or more.")
         if self.mask_token not in range(4):
             raise ConfigError(f"method.mask_token is {self.mask_token}; SAM has four, 0 to 3.")
+        if self.tiles < 1:
+            raise ConfigError(f"method.tiles is {self.tiles}; expected at least 1.")
         if not self.prompt_std > 0:
             raise ConfigError(f"method.prompt_std is {self.prompt_std}; expected a number above 0.")
 
@@ -56,4 +61,4 @@ def build(sam: Sam, config: PTSAMConfig, seed: int) -> PromptFreeSam:
     encoder_prompts = None
     if config.encoder_prompts:
         encoder_prompts = new_encoder_prompts(sam.image_encoder, config.encoder_prompts, generator).to(device)
-    return PromptFreeSam(sam, decoder_prompts, encoder_prompts, config.mask_token)
+    return PromptFreeSam(sam, decoder_prompts, encoder_prompts, config.mask_token, config.tiles)

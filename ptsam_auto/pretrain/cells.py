@@ -12,6 +12,7 @@ from segment_anything.modeling import Sam
 
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.pretrain import unet
 from ptsam_auto.pretrain.judged_sets import JudgedSet, digests, read_sets, unseen_instances
 from ptsam_auto.pretrain.learner import fresh
@@ -191,7 +192,7 @@ def _specialists(
         yield tuned[-1]
         if asked.deep:
             yield _tuned(asked, exercise, one, "ptsam-deep", frozen_settings("encoder", asked.deep_steps))
-        yield _untuned(exercise, one, settings.method.mask_token)
+        yield _untuned(exercise, one, settings.method)
     for one in generalists:
         yield _tuned(asked, exercise, untrained(one.sam), "ptsam-random", settings)
     for one, cell in zip(generalists, tuned, strict=True):
@@ -213,14 +214,16 @@ def _tuned(asked: Evaluation, exercise: _Exercise, one: Generalist, method: str,
     return exercise.cell(method, one.label, sha256, {"weights": one.sha256, "settings": asdict(settings)}, run)
 
 
-def _untuned(exercise: _Exercise, one: Generalist, mask_token: int) -> Cell:
+def _untuned(exercise: _Exercise, one: Generalist, method: PTSAMConfig) -> Cell:
     def run(progress: Progress) -> Outcome:
         progress(0, 1)
-        return score(partial(predict, PromptFreeSam(one.sam, mask_token=mask_token)), exercise.judged.test), 0.0
+        bare = PromptFreeSam(one.sam, mask_token=method.mask_token, tiles=method.tiles)
+        return score(partial(predict, bare), exercise.judged.test), 0.0
 
     # No training image and no seed has a part in it: one row serves all seeds.
     nothing: dict[str, Any] = {"train": [], "seed": None}
-    cell = exercise.cell("untuned", one.label, one.sha256, {"weights": one.sha256, "mask": mask_token} | nothing, run)
+    seen = {"weights": one.sha256, "mask": method.mask_token, "tiles": method.tiles}
+    cell = exercise.cell("untuned", one.label, one.sha256, seen | nothing, run)
     return replace(cell, labels=cell.labels | {"seed": None, "train": 0})
 
 

@@ -113,7 +113,7 @@ def train_unet(
     while progress < 1:
         optimiser.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * progress))
         turns = schedule(step, recipe.batch_size, len(pairs), seed)
-        views = [view(pairs[i], settings.augmentation, turn, seed, image_size) for i, turn in turns]
+        views = [view(pairs[i], settings.augmentation, turn, seed, image_size, tiles=1) for i, turn in turns]
         images_B3SS = torch.stack([_to_input(one.image, image_size) for one in views])
         target, inside = targets([one.mask for one in views], image_size)
         loss = segmentation_loss(net(_channels_last(images_B3SS)), target, inside, recipe.cross_entropy_weight).total

@@ -5,6 +5,7 @@ import torch
 
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import frame, resize, to_input, to_original
+from ptsam_auto.sam.tiles import ramp, tiles
 
 
 @torch.no_grad()
@@ -19,8 +20,19 @@ def probability(model: PromptFreeSam, image: np.ndarray) -> np.ndarray:
         H W, float32, 0 to 1.
     """
     height, width = image.shape[:2]
+    total, weight = np.zeros((2, height, width), np.float32)
+    for box in tiles(height, width, model.tiles, model.image_size):
+        answer = _of_tile(model, image[box])
+        say = ramp(*answer.shape)
+        total[box] += say * answer
+        weight[box] += say
+    return total / weight
+
+
+def _of_tile(model: PromptFreeSam, tile: np.ndarray) -> np.ndarray:
+    height, width = tile.shape[:2]
     inside = frame(height, width, model.image_size)
-    batch = to_input(model.sam, resize(image, *inside), model.image_size)[None]
+    batch = to_input(model.sam, resize(tile, *inside), model.image_size)[None]
     logits = model.decode(model.encode(batch))[0]
     return to_original(logits, inside, (height, width), model.image_size).sigmoid().cpu().numpy()
 

@@ -97,13 +97,14 @@ class FeatureBank:
             "seed": self._seed,
             "views": self.views,
             "image_size": self._model.image_size,
+            "tiles": self._model.tiles,
         }
         return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:32]
 
     @torch.no_grad()
     def _encode(self, pair: Pair, path: Path) -> None:
-        size = self._model.image_size
-        views = [view(pair, self._augmentation, turn, self._seed, size) for turn in range(self.views)]
+        size, tiles = self._model.image_size, self._model.tiles
+        views = [view(pair, self._augmentation, turn, self._seed, size, tiles) for turn in range(self.views)]
         features = []
         for start in range(0, len(views), AT_ONCE):
             images = [to_input(self._model.sam, one.image, size) for one in views[start : start + AT_ONCE]]

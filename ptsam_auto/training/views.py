@@ -16,6 +16,7 @@ from ptsam_auto.data.augment import Augmentation, augmented
 from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import frame, to_input
+from ptsam_auto.sam.tiles import random_tile
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,28 @@ def schedule(step: int, batch_size: int, images: int, seed: int) -> list[tuple[i
     return [(int(orders[place // images][place % images]), place // images) for place in places]
 
 
-def view(pair: Pair, augmentation: Augmentation, turn: int, seed: int, image_size: int) -> Sample:
-    """The image's view number `turn`, in the frame that the network sees the image in.
+def view(pair: Pair, augmentation: Augmentation, turn: int, seed: int, image_size: int, tiles: int) -> Sample:
+    """The image's view number `turn`: a tile anywhere in it, augmented, in the frame that the network sees it in.
 
     It depends on the image's content, not on its name or place in the folder.
+
+    Args:
+        pair: one training image.
+        augmentation: how views differ.
+        turn: from 0.
+        seed: of the run.
+        image_size: S.
+        tiles: along the image's longer side; 1 for the whole image.
     """
     sample = pair.load()
-    rows, columns = sample.mask.shape
-    height, width = frame(rows, columns, image_size)
     digest = hashlib.sha256(f"{pair.digest} {turn} {seed}".encode()).digest()
-    return augmented(sample, augmentation, height, width, seed=int.from_bytes(digest[:4], "big"))
+    place, change = (int.from_bytes(digest[i : i + 4], "big") for i in (0, 4))
+    rows, columns = sample.mask.shape
+    box = random_tile(rows, columns, tiles, image_size, np.random.default_rng(place))
+    part = Sample(sample.name, sample.image[box], sample.mask[box])
+    rows, columns = part.mask.shape
+    height, width = frame(rows, columns, image_size)
+    return augmented(part, augmentation, height, width, seed=change)
 
 
 def targets(masks: Sequence[np.ndarray], image_size: int) -> tuple[Tensor, Tensor]:
@@ -110,5 +123,5 @@ class FreshViews:
 
     def _paint(self, step: int) -> list[Sample]:
         turns = schedule(step, self._batch_size, len(self._pairs), self._seed)
-        size = self._model.image_size
-        return [view(self._pairs[i], self._augmentation, turn, self._seed, size) for i, turn in turns]
+        size, tiles = self._model.image_size, self._model.tiles
+        return [view(self._pairs[i], self._augmentation, turn, self._seed, size, tiles) for i, turn in turns]
