@@ -28,18 +28,18 @@ def elsewhere(tmp_path, monkeypatch):
 def test_nano_specialises_on_the_example(tmp_path):
     write_example(tmp_path / "example")
     scores = fit("example", backbone="nano", settings=SHORT, track=False).about["scores"]
-    assert scores["tuned"]["dice"] > scores["untuned"]["dice"] + 0.2
-    assert scores["tuned"]["dice"] > 0.6, "Otsu's threshold has 0.44"
+    assert scores["tuned"]["dice"] > scores["untuned"]["dice"]
+    assert scores["tuned"]["dice"] > 0.65, "Otsu's threshold has 0.44"
 
 
 @pytest.mark.real_images
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared images are not here")
-@pytest.mark.parametrize(("name", "least"), [("nuclei_dsb2018", 0.65), ("membranes_isbi2012", 0.4)])
+@pytest.mark.parametrize(("name", "least"), [("nuclei_dsb2018", 0.75), ("membranes_isbi2012", 0.5)])
 def test_nano_specialises_on_real_images(tmp_path, name, least):
     write_subset(SHARED / name, tmp_path / "train", names=listed_names(SHARED / name, "train"), first=16)
     write_subset(SHARED / name, tmp_path / "test", names=listed_names(SHARED / name, "test"), first=8)
     scores = fit("train", test="test", backbone="nano", settings=SHORT, track=False).about["scores"]
-    assert scores["tuned"]["dice"] > max(least, scores["untuned"]["dice"] + 0.1)
+    assert scores["tuned"]["dice"] > max(least, scores["untuned"]["dice"])
 
 
 def test_a_checkpoint_of_the_official_shape_goes_all_the_way(tmp_path, monkeypatch, discs):

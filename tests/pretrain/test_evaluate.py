@@ -21,6 +21,8 @@ from ptsam_auto.pretrain.table import markdown, tables, verdict
 from ptsam_auto.pretrain.unet import train_unet
 from ptsam_auto.pretrain.zero_shot import filled_box, measure, never_seen
 from ptsam_auto.show import Show
+from ptsam_auto.training import defaults
+from ptsam_auto.training.settings import Settings
 from tests.pretrain.scenery import write_indexed_folder
 from tests.pretrain.test_command import call
 from tests.toys import pairs, sample, toy_sam, write_folder
@@ -202,7 +204,8 @@ def test_nothing_to_measure_is_said(tmp_path, toy):
 
 
 def test_steps_are_rounded_up_to_epochs():
-    assert frozen_settings("decoder", None).recipe.steps == 1000
+    values = {default.path: default.value for default in defaults.block("nano", "decoder")}
+    assert frozen_settings("decoder", None) == Settings.from_paths(values), "without a number it is what fit uses"
     assert frozen_settings("decoder", 201).recipe.steps == 220
     assert frozen_settings("encoder", None).method.encoder_prompts == 8
 
