@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ptsam_auto.data.dataset import Dataset, Pair, fingerprint
+from ptsam_auto.data.dataset import Dataset, Pair, Sample, fingerprint
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.split import hold_out
 from ptsam_auto.errors import DatasetError, OutputError, Problem
@@ -236,10 +236,9 @@ def _measure(model: PromptFreeSam, pairs: Sequence[Pair], show: Show) -> tuple[S
     """Scores of the specialist and of the same SAM without learned prompts, and pictures to look at."""
     pictures: dict[str, np.ndarray] = {}
 
-    def look(pair: Pair, mask: np.ndarray) -> None:
+    def look(sample: Sample, mask: np.ndarray) -> None:
         if len(pictures) < PANELS:
-            sample = pair.load()
-            pictures[pair.name] = beside(sample.image, mask, sample.mask)
+            pictures[sample.name] = beside(sample.image, mask, sample.mask)
 
     bare = PromptFreeSam(model.sam, mask_token=model.mask_token, tiles=model.tiles)
     with show.bar("Measuring") as update:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ptsam_auto.data.dataset import Pair
+from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.metrics.dice import Counts
 from ptsam_auto.specialist.predict import predict
@@ -80,7 +80,7 @@ def evaluate(
     pairs: Sequence[Pair],
     *,
     progress: Callable[[int], None] = lambda done: None,
-    look: Callable[[Pair, np.ndarray], None] = lambda pair, mask: None,
+    look: Callable[[Sample, np.ndarray], None] = lambda sample, mask: None,
 ) -> Scores:
     """Predict every image and compare.
 
@@ -88,13 +88,13 @@ def evaluate(
         model: any method's.
         pairs: at least one.
         progress: called with the number of images done.
-        look: given each predicted mask (H W, bool) as it comes.
+        look: given each image and its predicted mask (H W, bool) as they come.
     """
     scores = []
     for done, pair in enumerate(pairs, start=1):
         sample = pair.load()
         mask = predict(model, sample.image)
-        look(pair, mask)
+        look(sample, mask)
         counts = Counts.of(mask, sample.mask)
         scores.append(ImageScore(pair.name, counts.dice, counts.iou, counts.predicted_share))
         progress(done)

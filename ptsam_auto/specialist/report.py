@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,6 @@ def write_report(
         untuned=untuned,
         untuned_dice={image.name: image.dice for image in untuned.images},
         curve=learning_curve(curve),
-        epochs=[asdict(report) for report in curve],
         panels=sorted(panels, key=lambda panel: panel.dice),
         colours={"found": FOUND, "missed": MISSED, "invented": INVENTED},
     )
