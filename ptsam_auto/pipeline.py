@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ptsam_auto.sam import checkpoint
 from ptsam_auto.show import Show
 from ptsam_auto.specialist import artifact
 from ptsam_auto.specialist.evaluate import Scores, evaluate
+from ptsam_auto.specialist.predict import predict
 from ptsam_auto.specialist.report import Panel, beside, write_report
 from ptsam_auto.training import defaults, loop, resume
 from ptsam_auto.training.bank import FeatureBank
@@ -243,8 +245,8 @@ def _measure(model: PromptFreeSam, pairs: Sequence[Pair], show: Show) -> tuple[S
     bare = PromptFreeSam(model.sam, mask_token=model.mask_token, tiles=model.tiles)
     with show.bar("Measuring") as update:
         total = 2 * len(pairs)
-        tuned = evaluate(model, pairs, progress=lambda done: update(done, total), look=look)
-        untuned = evaluate(bare, pairs, progress=lambda done: update(len(pairs) + done, total))
+        tuned = evaluate(partial(predict, model), pairs, progress=lambda done: update(done, total), look=look)
+        untuned = evaluate(partial(predict, bare), pairs, progress=lambda done: update(len(pairs) + done, total))
     dice = {image.name: image.dice for image in tuned.images}
     bare_dice = {image.name: image.dice for image in untuned.images}
     return tuned, untuned, [Panel(name, dice[name], bare_dice[name], picture) for name, picture in pictures.items()]

@@ -80,7 +80,7 @@ def evaluate_folder(specialist: Specialist, folder: Path, out: Path | None, allo
         dataset = read_folder(folder, allow_blank=allow_blank, progress=update)
     with show.bar("Measuring") as update:
         total = len(dataset.pairs)
-        scores = evaluate(specialist.model, dataset.pairs, progress=lambda done: update(done, total))
+        scores = evaluate(specialist.predict, dataset.pairs, progress=lambda done: update(done, total))
     table = Table("image", "Dice", "IoU")
     for image in scores.images:
         table.add_row(image.name, f"{100 * image.dice:.1f}", f"{100 * image.iou:.1f}")

@@ -64,7 +64,7 @@ def test_it_measures_on_images_it_never_trained_on(discs, toy, tmp_path):
     assert {image["name"] for image in about["scores"]["tuned"]["images"]} == held_out
     assert {image["name"] for image in about["scores"]["untuned"]["images"]} == held_out
     pairs = [pair for pair in read_folder(discs).pairs if pair.name in held_out]
-    again = evaluate(load_specialist(tmp_path / "discs-specialist").model, pairs)
+    again = evaluate(load_specialist(tmp_path / "discs-specialist").predict, pairs)
     assert again.as_dict() == about["scores"]["tuned"]
 
 

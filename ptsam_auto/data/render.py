@@ -47,6 +47,10 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
+# In these a kind is whatever the scene made of it: a shape, a width, a texture. Elsewhere a kind is one thing.
+KINDS_VARY = frozenset({"particles", "patterns", "fibres"})
+MOST_KINDS = 4  # in any scene
+
 
 @dataclass(frozen=True)
 class Scene:

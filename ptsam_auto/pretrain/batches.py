@@ -1,8 +1,8 @@
 """Batches as tensors, each a pure function of (seed, step): resuming needs no more than the step's number."""
 
-# B images  S input side, px  T tasks of one sort  k points of a task  M = S / 2, the side at which masks are compared
+# B images  S input side, px  T tasks of one sort  k points of a task  M = S / 2, side at which masks are compared
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +16,7 @@ from ptsam_auto.pretrain.tasks import Asked, Task, tasks
 from ptsam_auto.pretrain.views import view
 
 NOT_A_POINT = -1  # SAM's own filler
+NO_CONCEPT = -1
 TRIES = 20  # views without a region that can be asked about are drawn again
 
 
@@ -27,12 +28,14 @@ class Questions:
         image: T, int64, which image of the batch.
         points: T k 2, float32, px of the network's input; padded by (0, 0).
         roles: T k, int64, as in `Task`, -1 for padding. Clicks end with one padding point, as SAM's predictor has it.
+        concepts: T, int64, number of the concept asked for; -1 where points say what is meant.
         answers: T M M, bool.
     """
 
     image: Tensor
     points: Tensor
     roles: Tensor
+    concepts: Tensor
     answers: Tensor
 
 
@@ -69,8 +72,9 @@ def asking(source: Source, seed: int, step: int, index: int, size: int) -> Askin
     raise RuntimeError(f"{TRIES} images in a row have no region that is large enough to be asked about.")
 
 
-def collate(items: Sequence[Asking], size: int) -> Batch:
-    """Pad images and tasks to one size."""
+def collate(items: Sequence[Asking], size: int, concepts: Sequence[str] = ()) -> Batch:
+    """Pad images and tasks to one size; concepts are numbered by their place in `concepts`."""
+    numbers = {name: number for number, name in enumerate(concepts)}
     half = size // 2
     images_BSS3 = np.zeros((len(items), size, size, 3), np.uint8)
     inside_BMM = np.zeros((len(items), half, half), bool)
@@ -82,11 +86,11 @@ def collate(items: Sequence[Asking], size: int) -> Batch:
         for task in item.tasks:
             sorts.setdefault(task.asked, []).append((number, task))
     images = torch.from_numpy(images_BSS3).permute(0, 3, 1, 2).contiguous()
-    questions = {asked: _questions(sorts[asked], half) for asked in sorted(sorts)}
+    questions = {asked: _questions(sorts[asked], half, numbers) for asked in sorted(sorts)}
     return Batch(images, torch.from_numpy(inside_BMM), questions)
 
 
-def _questions(found: list[tuple[int, Task]], half: int) -> Questions:
+def _questions(found: list[tuple[int, Task]], half: int, numbers: Mapping[str, int]) -> Questions:
     longest = max(len(task.points) + (task.asked != "box") for _, task in found)
     points = np.zeros((len(found), longest, 2), np.float32)
     roles = np.full((len(found), longest), NOT_A_POINT, np.int64)
@@ -96,7 +100,8 @@ def _questions(found: list[tuple[int, Task]], half: int) -> Questions:
         roles[row, : len(task.roles)] = task.roles
         answers[row] = halved(task.answer, half)
     which = torch.tensor([number for number, _ in found])
-    return Questions(which, torch.from_numpy(points), torch.from_numpy(roles), torch.from_numpy(answers))
+    meant = torch.tensor([numbers[task.concept] if task.concept else NO_CONCEPT for _, task in found])
+    return Questions(which, torch.from_numpy(points), torch.from_numpy(roles), meant, torch.from_numpy(answers))
 
 
 def halved(mask: np.ndarray, half: int) -> np.ndarray:
@@ -116,7 +121,7 @@ class Steps(Dataset):
     def __getitem__(self, step: int) -> Batch:
         cv2.setNumThreads(1)
         items = [asking(self.source, self.seed, step, index, self.size) for index in range(self.batch)]
-        return collate(items, self.size)
+        return collate(items, self.size, self.source.concepts)
 
 
 def batches(steps: Steps, start: int, stop: int, workers: int) -> Iterator[Batch]:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from segment_anything.modeling import Sam
 
 from ptsam_auto.data.dataset import Pair
@@ -19,10 +20,11 @@ from ptsam_auto.pretrain.learner import fresh
 from ptsam_auto.pretrain.otsu import choose_otsu
 from ptsam_auto.pretrain.rows import Row
 from ptsam_auto.pretrain.sources import open_folder
-from ptsam_auto.pretrain.specialists import frozen_settings, score, specialise
+from ptsam_auto.pretrain.specialists import frozen_settings, specialise
 from ptsam_auto.pretrain.zero_shot import Prompted, held_out_of_the_mix, measure, never_seen
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.sam.generalist import Architecture, architecture_of, from_state
+from ptsam_auto.specialist.evaluate import evaluate
 from ptsam_auto.specialist.predict import predict
 from ptsam_auto.training.settings import Settings
 
@@ -198,6 +200,12 @@ def _specialists(
     for one, cell in zip(generalists, tuned, strict=True):
         yield _unet(exercise, one.sam.image_encoder.img_size, settings, partial(_seconds, finished, cell.key))
     yield _otsu(exercise)
+
+
+def score(predict: Callable[[np.ndarray], np.ndarray], pairs: Sequence[Pair]) -> dict[str, float]:
+    """Mean Dice and IoU over images, 0 to 1."""
+    found = evaluate(predict, pairs)
+    return {"dice": found.dice, "iou": found.iou}
 
 
 def _seconds(finished: Mapping[str, Row], key: str) -> float:

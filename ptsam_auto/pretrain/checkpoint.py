@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ptsam_auto.errors import ConfigError, OutputError
-from ptsam_auto.pretrain.learner import PARTS, Learner
+from ptsam_auto.pretrain.learner import PARTS, Learner, network
 from ptsam_auto.sam.checkpoint import file_sha256
 
 STATE = "state.json"  # names the tensors' file; whoever holds a whole state.json holds a whole checkpoint
@@ -114,7 +114,8 @@ def export(average: dict[str, Tensor], path: Path, about: dict[str, str]) -> str
         path.parent.mkdir(parents=True, exist_ok=True)
         # One entry: safetensors writes several in an order that changes, and the file's hash with it.
         header = {"pretraining": json.dumps(about)}
-        save_file({name: tensor.half().contiguous() for name, tensor in average.items()}, unfinished, header)
+        tensors = {name: tensor.half().contiguous() for name, tensor in network(average).items()}
+        save_file(tensors, unfinished, header)
         _in_place(unfinished, path)
     except OSError as problem:
         raise OutputError(f"{path} cannot be written: {problem.strerror}. Name another place.") from problem

@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from ptsam_auto.pretrain.batches import Batch
 from ptsam_auto.pretrain.objective import Judged, judge
 from ptsam_auto.pretrain.recipe import Recipe
-from ptsam_auto.sam.generalist import Architecture, build, from_state, resized
+from ptsam_auto.sam.generalist import DECODER_WIDTH, Architecture, build, from_state, resized
 
 PARTS = ("weights", "average", "first", "second")  # what is kept of a tensor; the last two are AdamW's moments
 UNTRAINED = ("prompt_encoder.mask_downscaling.",)  # nobody prompts nano with a mask
+CONCEPTS = "concepts"  # the concepts' prompts stand among the weights while they are learned, and are not exported
+PROMPTS = 8  # of a concept, as many as a specialist has
+PROMPT_STD = 0.1
+PROMPT_HASTE = 20  # their learning rate over the network's: a concept comes up once in a hundred tasks
 
 State = dict[str, Tensor]
 
@@ -27,26 +31,32 @@ class Learner:
     Args:
         state: its weights, SAM's names, for any input size.
         size: S to train at.
+        recipe: the plan.
+        concepts: how many it learns to be called by a prompt of their own.
 
     Attributes:
         sam: the network, with gradients.
-        average: the running average of its weights, the one that ships.
+        concepts_VPD: the concepts' prompts, with gradients.
+        average: the running average of all that is trained.
         step: steps done.
         images: images seen.
         seconds: time spent in steps.
     """
 
-    def __init__(self, state: Mapping[str, Tensor], size: int, recipe: Recipe) -> None:
+    def __init__(self, state: Mapping[str, Tensor], size: int, recipe: Recipe, concepts: int = 1) -> None:
         self.recipe = recipe
         self.step, self.images, self.seconds = 0, 0, 0.0
         weights = resized({name: tensor.float() for name, tensor in state.items()}, size)
+        generator = torch.Generator().manual_seed(0)
+        weights[CONCEPTS] = PROMPT_STD * torch.randn(concepts, PROMPTS, DECODER_WIDTH, generator=generator)
         moments = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
         self._place({"weights": weights, "average": weights, "first": moments, "second": moments}, size)
 
     def _place(self, parts: dict[str, State], size: int) -> None:
         """Build network and optimiser at `size` from the four parts (of this size)."""
         self.size = size
-        self.sam: Sam = from_state({name: tensor.clone() for name, tensor in parts["weights"].items()})
+        self.sam: Sam = from_state({name: tensor.clone() for name, tensor in network(parts["weights"]).items()})
+        self.concepts_VPD = nn.Parameter(parts["weights"][CONCEPTS].clone())
         self.average: State = {name: tensor.clone() for name, tensor in parts["average"].items()}
         self.trained: dict[str, nn.Parameter] = {}
         for name, parameter in self.sam.named_parameters():
@@ -56,7 +66,13 @@ class Learner:
                 parameter.grad = torch.zeros_like(parameter)
         matrices = [p for p in self.trained.values() if p.ndim > 1]
         others = [p for p in self.trained.values() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": self.recipe.decay}, {"params": others, "weight_decay": 0.0}]
+        self.concepts_VPD.grad = torch.zeros_like(self.concepts_VPD)
+        self.trained[CONCEPTS] = self.concepts_VPD
+        groups = [
+            {"params": matrices, "weight_decay": self.recipe.decay, "haste": 1},
+            {"params": others, "weight_decay": 0.0, "haste": 1},
+            {"params": [self.concepts_VPD], "weight_decay": 0.0, "haste": PROMPT_HASTE},
+        ]
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=self.recipe.betas)
         for name, parameter in self.trained.items():
             self.optimiser.state[parameter] = {
@@ -67,7 +83,7 @@ class Learner:
 
     def parts(self) -> dict[str, State]:
         """Everything that training changes, by part and name; the tensors are the learner's own."""
-        weights = self.sam.state_dict()
+        weights = self.sam.state_dict() | {CONCEPTS: self.concepts_VPD.detach()}
         moments = {name: self.optimiser.state[parameter] for name, parameter in self.trained.items()}
         zero = torch.zeros(())
         first = {
@@ -104,8 +120,8 @@ class Learner:
         start = time.monotonic()
         rate = self.recipe.learning_rate(self.step, progress)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        judged = judge(self.sam, batch, self.recipe.balance_at(progress))
+            group["lr"] = rate * group["haste"]
+        judged = judge(self.sam, self.concepts_VPD, batch, self.recipe.balance_at(progress))
         self.optimiser.zero_grad(set_to_none=False)
         judged.loss.backward()
         norm = float(nn.utils.clip_grad_norm_(list(self.trained.values()), self.recipe.clip))
@@ -121,7 +137,12 @@ class Learner:
 
     def averaged(self, size: int) -> Sam:
         """The running average as a frozen network at any size."""
-        return from_state(resized(self.average, size))
+        return from_state(resized(network(self.average), size))
+
+
+def network(state: Mapping[str, Tensor]) -> State:
+    """What of a learner's weights is SAM."""
+    return {name: tensor for name, tensor in state.items() if name != CONCEPTS}
 
 
 def fresh(architecture: Architecture, seed: int) -> State:

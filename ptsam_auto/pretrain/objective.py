@@ -9,12 +9,13 @@ from segment_anything.modeling import PromptEncoder, Sam
 from torch import Tensor
 from torch.nn import functional as F
 
-from ptsam_auto.pretrain.batches import Batch, Questions
+from ptsam_auto.pretrain.batches import Batch
 from ptsam_auto.pretrain.tasks import Asked
 from ptsam_auto.sam.encode import encode
 
 # Which of the decoder's four mask tokens answer: one where the prompt says what is meant, three where it may not.
-TOKENS: dict[Asked, slice] = {"box": slice(0, 1), "group": slice(0, 1), "click": slice(1, 4), "clicks": slice(1, 4)}
+SINGLE, TRIO = slice(0, 1), slice(1, 4)
+TOKENS: dict[Asked, slice] = {"box": SINGLE, "group": SINGLE, "concept": SINGLE, "click": TRIO, "clicks": TRIO}
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,24 @@ class Judged:
     quality_error: float
 
 
-def judge(sam: Sam, batch: Batch, balance: float) -> Judged:
+def judge(sam: Sam, concepts_VPD: Tensor, batch: Batch, balance: float) -> Judged:
     """Encode the batch once, answer all its tasks, compare.
 
     Args:
         sam: with gradients.
+        concepts_VPD: with gradients; each of V concepts has P prompts for the decoder, as a specialist has.
         batch: B images.
         balance: 1 weighs foreground and background equally in the cross-entropy, 0 weighs pixels equally.
     """
     features_B256GG = encode(sam.image_encoder, (batch.images - sam.pixel_mean) / sam.pixel_std)
     total, tasks, iou, quality = features_B256GG.new_zeros(()), 0, {}, 0.0
     for asked, questions in batch.questions.items():
-        logits_TAMM, predicted_TA = answer(sam, features_B256GG, questions, TOKENS[asked])
+        if asked == "concept":
+            prompts_TkD = concepts_VPD[questions.concepts]
+        else:
+            prompts_TkD = embed(sam.prompt_encoder, questions.points, questions.roles)
+        features_T256GG = features_B256GG[questions.image]
+        logits_TAMM, predicted_TA = answer(sam, features_T256GG, prompts_TkD, TOKENS[asked])
         inside_TMM = batch.inside[questions.image]
         mask_loss_TA = mask_loss(logits_TAMM, questions.answers, inside_TMM, balance)
         iou_TA = overlap(logits_TAMM.detach() > 0, questions.answers, inside_TMM)
@@ -55,17 +62,16 @@ def judge(sam: Sam, batch: Batch, balance: float) -> Judged:
     return Judged(total / tasks, iou, quality / tasks)
 
 
-def answer(sam: Sam, features_B256GG: Tensor, questions: Questions, tokens: slice) -> tuple[Tensor, Tensor]:
+def answer(sam: Sam, features_T256GG: Tensor, prompts_TkD: Tensor, tokens: slice) -> tuple[Tensor, Tensor]:
     """Candidate masks at half the input's size (logits, T A M M) and their predicted IoU (T A).
 
-    SAM's decoder takes one image with many prompts; here each task names its image, so that a batch is one call.
+    SAM's decoder takes one image with many prompts; here each task brings its image, so that a batch is one call.
     """
     decoder, prompts = sam.mask_decoder, sam.prompt_encoder
-    sparse_TkD = embed(prompts, questions.points, questions.roles)
     own_ND = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    T, G = len(sparse_TkD), features_B256GG.shape[-1]
-    tokens_TND = torch.cat([own_ND.expand(T, -1, -1), sparse_TkD], dim=1)
-    source = (features_B256GG + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1))[questions.image]
+    T, G = len(prompts_TkD), features_T256GG.shape[-1]
+    tokens_TND = torch.cat([own_ND.expand(T, -1, -1), prompts_TkD], dim=1)
+    source = features_T256GG + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
     positions = prompts.get_dense_pe().expand(T, -1, -1, -1)
     tokens_TND, source_TND = decoder.transformer(source, positions, tokens_TND)
 

@@ -11,7 +11,7 @@ from segment_anything.modeling import Sam
 
 from ptsam_auto.data.render import render_scene
 from ptsam_auto.pretrain.batches import Asking, collate
-from ptsam_auto.pretrain.objective import TOKENS, answer, overlap
+from ptsam_auto.pretrain.objective import TOKENS, answer, embed, overlap
 from ptsam_auto.pretrain.sources import Entry, Regions, load
 from ptsam_auto.pretrain.tasks import Asked, Task, box_task, click_task, group_task
 from ptsam_auto.pretrain.views import scaled
@@ -92,7 +92,9 @@ def probe(sam: Sam, images: Sequence[Asking]) -> ProbeReport:
         batch = collate([item], size)
         features = encode(sam.image_encoder, (batch.images - sam.pixel_mean) / sam.pixel_std)
         for sort, questions in batch.questions.items():
-            logits_TAMM, predicted_TA = answer(sam, features, questions, TOKENS[sort])
+            prompts = embed(sam.prompt_encoder, questions.points, questions.roles)
+            features_T256GG = features.expand(len(prompts), -1, -1, -1)
+            logits_TAMM, predicted_TA = answer(sam, features_T256GG, prompts, TOKENS[sort])
             iou_TA = overlap(logits_TAMM > 0, questions.answers, batch.inside[questions.image])
             found[sort] += iou_TA.amax(1).tolist()
             if sort == "click":

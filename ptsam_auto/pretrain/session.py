@@ -79,7 +79,9 @@ def pretrain(settings: Settings, say: Callable[[str], None], show: Callable[[Ste
     folders, held_out = opened(settings.data)
     source = Mixture(folders, settings.scene_share)
     recipe = settings.recipe
-    learner = Learner(starting_weights(settings.weights, settings.seed), recipe.stages[0].size, recipe)
+    learner = Learner(
+        starting_weights(settings.weights, settings.seed), recipe.stages[0].size, recipe, len(source.concepts)
+    )
     resumed = checkpoint.restore(learner, settings.out, settings.lasting)
     say(f"Goes on after step {learner.step}." if resumed else f"Starts from {settings.weights}.")
     images = ", ".join(f"{path.name} {folder.images}" for path, folder in zip(settings.data, folders, strict=True))

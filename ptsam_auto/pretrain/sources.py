@@ -8,21 +8,24 @@ Only lists named "train" are ever opened: what a folder holds out is how we know
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
-from ptsam_auto.data.render import render_scene
+from ptsam_auto.data.render import FAMILIES, KINDS_VARY, MOST_KINDS, render_scene
 from ptsam_auto.errors import DatasetError, Problem
 
 Rng = np.random.Generator
 
 HELD_OUT_IMAGES = 40  # of a folder with index.csv; they serve the probe and are never trained on
 EXHAUSTIVE_KINDS = frozenset({"components"})  # kinds in index.csv whose 0 is truly ground and whose regions are alike
+PARTITIONS = frozenset({"regions_exhaustive"})  # kinds in index.csv whose regions touch everywhere
+
+OUTLINE: frozenset[int] = frozenset()  # a concept that covers no kind is where regions meet
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,15 @@ class Regions:
         kinds: n + 1, int32; kinds[label] says what a region is an example of, kinds[0] is 0. None: not known, so
             nothing can be asked about "all of these".
         ground_known: 0 means that nothing is there, rather than that nobody looked.
+        concepts: what means the same in every image from the same place: its name, and the kinds it covers (OUTLINE:
+            where regions meet). Each has a prompt of its own, which nano learns while it is trained.
     """
 
     image: np.ndarray
     labels: np.ndarray
     kinds: np.ndarray | None
     ground_known: bool
+    concepts: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -50,19 +56,34 @@ class Source(Protocol):
     def images(self) -> int:
         """How many different images there are; 0 if there is no end to them."""
 
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Every name in its images' `Regions.concepts`, in an order that stays."""
+
     def draw(self, rng: Rng, size: int) -> Regions:
         """One of them, chosen by `rng`; `size` is the network's input in px."""
+
+
+def scene_concepts(family: str) -> dict[str, frozenset[int]]:
+    """What a learned prompt can call out in a family's scenes."""
+    kinds = range(1, MOST_KINDS + 1)
+    if family in KINDS_VARY:
+        found = {f"{family}/any": frozenset(kinds)}
+    else:
+        found = {f"{family}/{kind}": frozenset({kind}) for kind in kinds}
+    return found | {f"{family}/outline": OUTLINE}
 
 
 class Scenes:
     """Scenes rendered at the network's own size."""
 
     images = 0
+    concepts = tuple(name for family in FAMILIES for name in scene_concepts(family))
 
     def draw(self, rng: Rng, size: int) -> Regions:
         """A fresh scene."""
         scene = render_scene(int(rng.integers(2**62)), size)
-        return Regions(scene.image, scene.labels, scene.kinds, ground_known=True)
+        return Regions(scene.image, scene.labels, scene.kinds, True, scene_concepts(scene.family))
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,14 @@ class Entry:
     image: Path
     labels: tuple[Path, ...]
     alike: bool  # all regions are of one kind, and 0 is ground
+    origin: str = ""  # the data set; what is alike in it is one concept
+    partition: bool = False  # regions touch everywhere
+
+    @property
+    def concepts(self) -> dict[str, frozenset[int]]:
+        """As in `Regions`."""
+        found = {f"{self.origin}/any": frozenset({1})} if self.alike else {}
+        return found | ({f"{self.origin}/outline": OUTLINE} if self.alike or self.partition else {})
 
 
 class Folder:
@@ -84,6 +113,11 @@ class Folder:
     def images(self) -> int:
         """How many images may be drawn."""
         return len(self.entries)
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Of all entries."""
+        return tuple(sorted({name for entry in self.entries for name in entry.concepts}))
 
     def draw(self, rng: Rng, size: int) -> Regions:  # noqa: ARG002 - files have the size they have
         """One image with one of its label maps."""
@@ -107,6 +141,7 @@ class Mixture:
         rest = (1 - scene_share) * weights / weights.sum() if len(folders) else np.empty(0)
         shares = np.array([scene_share if len(folders) else 1.0, *rest])
         self.shares = shares / shares.sum()
+        self.concepts = tuple(dict.fromkeys(name for source in self.sources for name in source.concepts))
 
     def draw(self, rng: Rng, size: int) -> Regions:
         """From one of the sources."""
@@ -145,7 +180,7 @@ def load(entry: Entry, which: int = 0) -> Regions:
     present[0] = False
     labels_HW = (np.cumsum(present) * present).astype(np.int32)[labels_HW]
     kinds = (np.arange(labels_HW.max() + 1) > 0).astype(np.int32) if entry.alike else None
-    return Regions(image_HW3, labels_HW, kinds, ground_known=entry.alike)
+    return Regions(image_HW3, labels_HW, kinds, entry.alike, entry.concepts)
 
 
 def _read(path: Path, flags: int) -> np.ndarray:
@@ -164,7 +199,9 @@ def _indexed(folder: Path) -> tuple[Folder, Folder]:
         labels = [folder / "labels" / f"{stem}.png"]
         if row.get("has_alt") == "1":
             labels.append(folder / "labels_alt" / f"{stem}.png")
-        entries[stem] = Entry(image_of(folder, stem), tuple(labels), row["kind"] in EXHAUSTIVE_KINDS)
+        kind, origin = row["kind"], f"{folder.resolve().name}/{row['source'].split('/')[0]}"
+        image = image_of(folder, stem)
+        entries[stem] = Entry(image, tuple(labels), kind in EXHAUSTIVE_KINDS, origin, kind in PARTITIONS)
     by_hash = sorted(entries, key=lambda stem: hashlib.sha256(stem.encode()).hexdigest())
     held_out = set(by_hash[: min(HELD_OUT_IMAGES, max(1, len(by_hash) // 10))])
     train = [entry for stem, entry in entries.items() if stem not in held_out]
@@ -174,7 +211,8 @@ def _indexed(folder: Path) -> tuple[Folder, Folder]:
 def _split(folder: Path) -> Folder:
     stems = json.loads((folder / "splits.json").read_text())["train"]
     part = "instances" if (folder / "instances").is_dir() else "masks"
-    return Folder([Entry(image_of(folder, stem), (folder / part / f"{stem}.png",), alike=True) for stem in stems])
+    origin = folder.resolve().name
+    return Folder([Entry(image_of(folder, stem), (folder / part / f"{stem}.png",), True, origin) for stem in stems])
 
 
 def image_of(folder: Path, stem: str) -> Path:

@@ -6,13 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from segment_anything.modeling import Sam
 
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.methods import ptsam
 from ptsam_auto.methods.prompt_free import PromptFreeSam
-from ptsam_auto.metrics.dice import Counts
 from ptsam_auto.training import defaults, loop
 from ptsam_auto.training.bank import FeatureBank
 from ptsam_auto.training.settings import Settings
@@ -63,12 +61,3 @@ def specialise(
         for report in loop.epochs(loop.start(model, recipe), views, recipe):
             progress(report.step, recipe.steps)
     return model, time.perf_counter() - began
-
-
-def score(predict: Callable[[np.ndarray], np.ndarray], pairs: Sequence[Pair]) -> dict[str, float]:
-    """Mean Dice and IoU over images, 0 to 1, of anything that predicts an H W bool mask from an H W 3 uint8 image."""
-    counts = []
-    for pair in pairs:
-        sample = pair.load()
-        counts.append(Counts.of(predict(sample.image), sample.mask))
-    return {"dice": float(np.mean([one.dice for one in counts])), "iou": float(np.mean([one.iou for one in counts]))}

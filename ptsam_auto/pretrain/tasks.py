@@ -1,4 +1,4 @@
-"""What nano is asked about an image: a box, clicks on one region, or clicks on several for all of their kind."""
+"""What nano is asked about an image: a box, clicks on one region or on several for all of their kind, a concept."""
 
 # h w  an image's frame in px   k  points of a task, x before y, in px of the frame
 
@@ -13,10 +13,11 @@ from ptsam_auto.pretrain.sources import Regions, Rng
 # In SAM's prompt encoder a point is a background click, a foreground click, or one of a box's two corners.
 NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
 
-Asked = Literal["box", "click", "clicks", "group"]
+Asked = Literal["box", "click", "clicks", "group", "concept"]
 
 SMALLEST_SHARE = 1 / 64**2 / 2  # of the frame: a region below half a 64th x 64th is not asked about
 BOX_JITTER = 0.05  # standard deviation of a corner, in box sides
+CONCEPTS = 2  # asked about in each image
 
 
 @dataclass(frozen=True)
@@ -24,22 +25,25 @@ class Task:
     """One prompt and its answer.
 
     Args:
-        asked: "box", "click" (one), "clicks" (three) or "group".
+        asked: "box", "click" (one), "clicks" (three), "group" or "concept" (no points at all).
         points: k 2, float32, x and y in px.
         roles: k, int64: 0 negative click, 1 positive click, 2 and 3 a box's corners.
         answer: h w, bool.
+        concept: which, if a concept is asked for.
     """
 
     asked: Asked
     points: np.ndarray
     roles: np.ndarray
     answer: np.ndarray
+    concept: str = ""
 
 
 def tasks(rng: Rng, regions: Regions) -> list[Task]:
-    """Four tasks: a box, clicks and two groups where kinds are known, else two boxes and clicks on two regions.
+    """A box, clicks, a group (where kinds are not known, a box), and two concepts (or a click).
 
-    Groups count double since "all of these" is what a specialist will be asked. Empty if no region is large enough.
+    "All of these" comes up again and again since it is what a specialist will be asked. Empty if no region is large
+    enough.
     """
     areas = np.bincount(regions.labels.ravel())
     areas[0] = 0
@@ -53,7 +57,7 @@ def tasks(rng: Rng, regions: Regions) -> list[Task]:
     return [
         *found,
         group_task(rng, regions) or box_task(rng, masks[2]),
-        group_task(rng, regions) or click_task(rng, masks[3], 1),
+        *(concept_tasks(rng, regions) or [click_task(rng, masks[3], 1)]),
     ]
 
 
@@ -96,6 +100,26 @@ def group_task(rng: Rng, regions: Regions) -> Task | None:
         return None
     positive = _clicks_on(rng, regions.labels, np.unique(regions.labels[answer]), int(rng.integers(1, 8)))
     return _with_negatives(rng, answer, positive, kind_hw > 0, at_least=0)
+
+
+def concept_tasks(rng: Rng, regions: Regions) -> list[Task]:
+    """Everything that some of the image's concepts stand for, from nothing but the concept's own prompt.
+
+    It is what a specialist does, learned for many specialists at once while the network itself still learns.
+    """
+    found = []
+    for name in rng.permutation(sorted(regions.concepts)):
+        kinds = regions.concepts[name]
+        if not kinds:
+            answer = outline(regions.labels)
+        elif regions.kinds is not None:
+            answer = np.isin(regions.kinds, list(kinds))[regions.labels]
+        if _askable(answer):
+            nowhere = np.empty((0, 2), np.float32)
+            found.append(Task("concept", nowhere, np.empty(0, np.int64), answer, str(name)))
+        if len(found) == CONCEPTS:
+            break
+    return found
 
 
 def outline(labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How good a model is on annotated images, image by image."""
+"""How good anything that predicts masks is on annotated images, image by image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from ptsam_auto.data.dataset import Pair, Sample
-from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.metrics.dice import Counts
-from ptsam_auto.specialist.predict import predict
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Scores:
 
 
 def evaluate(
-    model: PromptFreeSam,
+    predict: Callable[[np.ndarray], np.ndarray],
     pairs: Sequence[Pair],
     *,
     progress: Callable[[int], None] = lambda done: None,
@@ -85,7 +83,7 @@ def evaluate(
     """Predict every image and compare.
 
     Args:
-        model: any method's.
+        predict: from an image (H W 3, uint8, RGB) to its mask (H W, bool).
         pairs: at least one.
         progress: called with the number of images done.
         look: given each image and its predicted mask (H W, bool) as they come.
@@ -93,7 +91,7 @@ def evaluate(
     scores = []
     for done, pair in enumerate(pairs, start=1):
         sample = pair.load()
-        mask = predict(model, sample.image)
+        mask = predict(sample.image)
         look(sample, mask)
         counts = Counts.of(mask, sample.mask)
         scores.append(ImageScore(pair.name, counts.dice, counts.iou, counts.predicted_share))

@@ -7,18 +7,19 @@ import cv2
 import numpy as np
 
 from ptsam_auto.data.render import render_scene
-from ptsam_auto.pretrain.sources import Regions
+from ptsam_auto.pretrain.sources import Regions, scene_concepts
 
 
 def scene_regions(seed=0, size=96, family=None):
     scene = render_scene(seed, size, family)
-    return Regions(scene.image, scene.labels, scene.kinds, ground_known=True)
+    return Regions(scene.image, scene.labels, scene.kinds, True, scene_concepts(scene.family))
 
 
 class TwoScenes:
     """The same two scenes over and over."""
 
     images = 2
+    concepts = (*scene_concepts("fluorescence"), *scene_concepts("bacteria"))
 
     def __init__(self, size=64):
         self.regions = [scene_regions(3, size, "fluorescence"), scene_regions(4, size, "bacteria")]

@@ -10,9 +10,8 @@ from tests.toys import toy_sam
 
 def questions_of(points, roles, image=(0,)):
     points = torch.tensor(points, dtype=torch.float32)
-    return Questions(
-        torch.tensor(image), points, torch.tensor(roles), torch.zeros(len(points), 32, 32, dtype=torch.bool)
-    )
+    answers = torch.zeros(len(points), 32, 32, dtype=torch.bool)
+    return Questions(torch.tensor(image), points, torch.tensor(roles), torch.full((len(points),), -1), answers)
 
 
 def test_clicks_are_answered_as_the_package_answers_them():
@@ -20,7 +19,8 @@ def test_clicks_are_answered_as_the_package_answers_them():
     images = torch.randn(2, 3, 64, 64)
     features = encode(sam.image_encoder, images)
     asked = questions_of([[[10.5, 20.5], [0, 0]], [[40.5, 7.5], [0, 0]]], [[1, -1], [0, -1]], image=(1, 0))
-    ours, quality = answer(sam, features, asked, slice(0, 4))
+    prompts = embed(sam.prompt_encoder, asked.points, asked.roles)
+    ours, quality = answer(sam, features[asked.image], prompts, slice(0, 4))
     for row, (image, click, role) in enumerate([(1, (10, 20), 1), (0, (40, 7), 0)]):
         sparse, dense = sam.prompt_encoder((torch.tensor([[click]]), torch.tensor([[role]])), None, None)
         masks, expected = sam.mask_decoder.predict_masks(
@@ -68,8 +68,11 @@ def test_balance_makes_a_missed_small_object_expensive():
 def test_one_step_reaches_every_part():
     sam = toy_sam().requires_grad_(True)
     batch = Steps(TwoScenes(), 0, 2, 64)[0]
-    judged = judge(sam, batch, 0.5)
+    concepts = torch.randn(len(TwoScenes.concepts), 8, 256, requires_grad=True)
+    judged = judge(sam, concepts, batch, 0.5)
     judged.loss.backward()
+    meant = batch.questions["concept"].concepts.unique()
+    assert set(concepts.grad.abs().sum((1, 2)).nonzero().flatten().tolist()) == set(meant.tolist())
     assert set(judged.iou) == set(batch.questions)
     assert all(0 <= iou <= 1 for iou in judged.iou.values())
     for name in (

@@ -122,7 +122,7 @@ def test_a_batch_depends_on_seed_and_step_only():
 def test_a_batch_says_where_there_is_image():
     regions = scaled(Regions(np.full((50, 100, 3), 9, np.uint8), np.ones((50, 100), np.int32), None, False), 64)
     item = asking(TwoScenes(), 0, 0, 0, 64)
-    batch = collate([item, type(item)(regions, tasks(np.random.default_rng(0), regions))], 64)
+    batch = collate([item, type(item)(regions, tasks(np.random.default_rng(0), regions))], 64, TwoScenes.concepts)
     assert batch.images.shape == (2, 3, 64, 64)
     assert batch.inside[1, :16].all()
     assert not batch.inside[1, 16:].any()

@@ -20,7 +20,7 @@ PLAN = Recipe((Stage(64, 2, 3, 1e-3), Stage(128, 1, 3, 1e-3)), warm_up=2)
 
 
 def learner(recipe=PLAN):
-    return Learner(fresh(TOY, seed=1), recipe.stages[0].size, recipe)
+    return Learner(fresh(TOY, seed=1), recipe.stages[0].size, recipe, len(Scenes.concepts))
 
 
 def same(first, second):
