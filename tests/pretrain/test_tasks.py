@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ptsam_auto.pretrain.batches import Steps, asking, collate, halved
-from ptsam_auto.pretrain.sources import Regions, Scenes
-from ptsam_auto.pretrain.tasks import box_task, click_task, group_task, outline, tasks
+from ptsam_auto.pretrain.sources import OUTLINE, Regions, Scenes
+from ptsam_auto.pretrain.tasks import box_task, click_task, concept_tasks, group_task, outline, tasks
 from ptsam_auto.pretrain.views import cropped, scaled, view
 from tests.pretrain.scenery import TwoScenes, scene_regions
 
@@ -52,6 +54,30 @@ def test_a_group_is_all_of_a_kind_from_clicks_on_different_ones():
         assert 1 <= (task.roles == 1).sum() <= 7
         assert (task.roles == 0).sum() <= 5
     assert {0, 1, "outline"} <= seen
+
+
+def test_a_concept_is_all_that_its_name_stands_for():
+    regions = scene_regions(1, 128, "electron")
+    kind = regions.kinds[regions.labels]
+    seen = set()
+    for seed in range(40):
+        found = concept_tasks(np.random.default_rng(seed), regions)
+        assert len({task.concept for task in found}) == len(found) == 2
+        for task in found:
+            family, name = task.concept.split("/")
+            expected = outline(regions.labels) if name == "outline" else kind == int(name)
+            np.testing.assert_array_equal(task.answer, expected)
+            assert (family, len(task.points), len(task.roles)) == ("electron", 0, 0)
+            seen.add(name)
+    assert {"1", "2", "outline"} <= seen <= {"1", "2", "3", "4", "outline"}
+
+
+def test_an_image_without_concepts_is_asked_for_none():
+    regions = scene_regions(1, 128, "electron")
+    assert concept_tasks(np.random.default_rng(0), replace(regions, concepts={})) == []
+    partition = replace(regions, kinds=None, concepts={"photos/outline": OUTLINE})
+    (task,) = concept_tasks(np.random.default_rng(0), partition)
+    np.testing.assert_array_equal(task.answer, outline(regions.labels))
 
 
 def test_an_outline_is_asked_for_with_objects_ruled_out():

@@ -66,6 +66,17 @@ def test_a_toy_learns_two_scenes():
     assert losses[-1] < 0.75 * losses[0]
 
 
+def test_a_toy_learns_to_be_called_by_a_concept():
+    toy = learner(Recipe((Stage(64, 2, 100, 1e-3),), warm_up=3))
+    batch = Steps(TwoScenes(), seed=0, batch=2, size=64)[0]
+    meant = batch.questions["concept"].concepts.unique()
+    before = toy.concepts_VPD.detach().clone()
+    found = [toy.learn(batch, progress=0.0)[0].iou["concept"] for _ in range(25)]
+    assert max(found[-5:]) > found[0] + 0.1
+    moved = (toy.concepts_VPD.detach() - before).abs().sum((1, 2)) > 0
+    assert set(moved.nonzero().flatten().tolist()) == set(meant.tolist())
+
+
 def test_a_kill_between_two_checkpoints_leaves_the_older_one(tmp_path):
     some = learner()
     run = steps(some, Scenes(), seed=0)
