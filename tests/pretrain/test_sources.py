@@ -86,3 +86,17 @@ def test_a_damaged_image_is_named(tmp_path):
     (tmp_path / "images" / "a.png").write_text("oops")
     with pytest.raises(DatasetError, match=r"a\.png +cannot be read as an image"):
         load(train.entries[0])
+
+
+def test_what_is_alike_in_a_data_set_is_a_concept(tmp_path):
+    split, _ = open_folder(write_split_folder(tmp_path / "cells"))
+    kinds = ("components", "regions_exhaustive", "instances")
+    mixed, _ = open_folder(write_indexed_folder(tmp_path / "mix", kinds=kinds))
+    assert split.concepts == ("cells/any", "cells/outline")
+    assert mixed.concepts == ("mix/us/any", "mix/us/outline")
+    found = {tuple(load(entry).concepts) for entry in mixed.entries}
+    assert found == {("mix/us/any", "mix/us/outline"), ("mix/us/outline",), ()}
+    mixture = Mixture([split, mixed], 0.4)
+    assert mixture.concepts == (*Scenes.concepts, *split.concepts, *mixed.concepts)
+    assert "electron/1" in mixture.concepts
+    assert "patterns/1" not in mixture.concepts, "a kind is something else in every scene of this family"
