@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -95,13 +96,16 @@ def average_of(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return state, {name.removeprefix("average."): t for name, t in tensors.items() if name.startswith("average.")}
 
 
-def export(average: dict[str, Tensor], path: Path, about: dict[str, str]) -> str:
-    """Write the running average in half precision, as a backbone that `sam/checkpoint.py` loads.
+def export(
+    average: dict[str, Tensor], path: Path, about: dict[str, str], precision: torch.dtype = torch.float16
+) -> str:
+    """Write the running average as a backbone that `sam/checkpoint.py` loads.
 
     Args:
         average: by SAM's names.
         path: of the file, .safetensors.
         about: what people should know of the weights; goes into the file's header as JSON, under "pretraining".
+        precision: of the numbers in the file.
 
     Returns:
         The file's SHA-256.
@@ -114,7 +118,7 @@ def export(average: dict[str, Tensor], path: Path, about: dict[str, str]) -> str
         path.parent.mkdir(parents=True, exist_ok=True)
         # One entry: safetensors writes several in an order that changes, and the file's hash with it.
         header = {"pretraining": json.dumps(about)}
-        tensors = {name: tensor.half().contiguous() for name, tensor in network(average).items()}
+        tensors = {name: tensor.to(precision).contiguous() for name, tensor in network(average).items()}
         save_file(tensors, unfinished, header)
         _in_place(unfinished, path)
     except OSError as problem:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -190,8 +191,13 @@ def _words(report: ProbeReport) -> str:
     )
 
 
-def export_run(out: Path, path: Path) -> str:
-    """Write the average of a run's last checkpoint in half precision.
+def export_run(out: Path, path: Path, full: bool = False) -> str:
+    """Write the average of a run's last checkpoint.
+
+    Args:
+        out: the run's folder.
+        path: of the file to write.
+        full: in the precision that it was trained in, instead of half of it.
 
     Returns:
         The file's SHA-256.
@@ -207,4 +213,4 @@ def export_run(out: Path, path: Path) -> str:
         state["step"], state["images"], state["seconds"], names, settings["scene_share"], settings["weights"]
     )
     largest = max(stage["size"] for stage in state["recipe"]["stages"])
-    return checkpoint.export(resized(average, largest), path, header)
+    return checkpoint.export(resized(average, largest), path, header, torch.float32 if full else torch.float16)

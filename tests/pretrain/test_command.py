@@ -3,9 +3,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import typer
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ptsam_auto.errors import BackboneError, ConfigError
 from ptsam_auto.pretrain.__main__ import app
@@ -39,6 +40,11 @@ def test_a_run_from_the_command_line_to_its_export(tmp_path, capsys):
     assert "Goes on after step 5." in capsys.readouterr().out
     call("export", tmp_path / "run", tmp_path / "again.safetensors")
     assert capsys.readouterr().out.strip() == export_run(tmp_path / "run", tmp_path / "twice.safetensors")
+    call("export", tmp_path / "run", tmp_path / "full.safetensors", "--full")
+    half, full = load_file(tmp_path / "again.safetensors"), load_file(tmp_path / "full.safetensors")
+    assert {tensor.dtype for tensor in full.values()} == {torch.float32}
+    assert all(tensor.half().equal(half[name]) for name, tensor in full.items())
+    assert full.keys() == half.keys()
 
 
 def test_help_does_not_wait_for_torch():
