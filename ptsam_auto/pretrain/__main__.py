@@ -77,9 +77,7 @@ def run(
 def export(
     out: Annotated[Path, typer.Argument(help="Folder of a run.")],
     path: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
-    full: Annotated[
-        bool, typer.Option("--full", help="Keep full precision, to measure what half of it costs.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="In full precision, to measure what half costs.")] = False,
 ) -> None:
     """Write a run's averaged weights in half precision and print their SHA-256."""
     from ptsam_auto.pretrain.session import export_run

@@ -1,6 +1,7 @@
 """Which rows a judging consists of, what decides each, and how its numbers are had."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -52,6 +53,7 @@ class Evaluation:
         deep: measure deep prompts too.
         deep_steps: of these; None for the frozen default.
         parts: "zero-shot", "specialist" or both.
+        workers: processes that measure side by side, each with its share of the cores.
     """
 
     weights: tuple[str, ...]
@@ -64,6 +66,7 @@ class Evaluation:
     deep: bool = False
     deep_steps: int | None = None
     parts: tuple[Part, ...] = ("zero-shot", "specialist")
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,13 @@ class Cell:
     """A row to be.
 
     Args:
+        exercise: cells of one number follow on each other, in one process; what another number has is independent.
         labels: the fields of `Row` but for key, seconds and measures.
         decides: all that decides the numbers besides part and method, as JSON has it; no names of files.
         run: gets the numbers; given the means to show progress.
     """
 
+    exercise: int
     labels: dict[str, Any]
     decides: dict[str, Any]
     run: Callable[[Progress], Outcome]
@@ -126,12 +131,15 @@ def cells(asked: Evaluation, generalists: Sequence[Generalist], finished: Mappin
     if "specialist" in asked.parts:
         # Before anything costs time, so that a folder with problems is known at once.
         sets = [judged for folder in asked.data if not _is_mix(folder) for judged in read_sets(folder, asked.most)]
+    number = itertools.count()
     if "zero-shot" in asked.parts:
         for prompted in _prompted(asked):
-            yield from _zero_shot(prompted, generalists)
+            yield from _zero_shot(next(number), prompted, generalists)
     for judged in sets:
         for seed in asked.seeds:
-            yield from _specialists(asked, generalists, judged, seed, finished)
+            train = judged.training_images(asked.train_images, seed)
+            exercise = _Exercise(next(number), judged, train, seed)
+            yield from _specialists(asked, generalists, exercise, finished)
 
 
 def _is_mix(folder: Path) -> bool:
@@ -147,7 +155,7 @@ def _prompted(asked: Evaluation) -> list[Prompted]:
     return found
 
 
-def _zero_shot(prompted: Prompted, generalists: Sequence[Generalist]) -> Iterator[Cell]:
+def _zero_shot(exercise: int, prompted: Prompted, generalists: Sequence[Generalist]) -> Iterator[Cell]:
     files = [path for entry in prompted.entries for path in (entry.image, entry.labels[0])]
     contents = [checkpoint.file_sha256(path) for path in files]
 
@@ -158,13 +166,16 @@ def _zero_shot(prompted: Prompted, generalists: Sequence[Generalist]) -> Iterato
     for one in generalists:
         labels: dict[str, Any] = {"part": "zero-shot", "set": prompted.name, "folder": "", "method": "zero-shot"}
         labels |= {"weights": one.label, "sha256": one.sha256, "seed": None, "train": 0, "images": prompted.count}
-        yield Cell(labels, {"weights": one.sha256, "set": prompted.name, "files": contents}, partial(run, one.sam))
+        yield Cell(
+            exercise, labels, {"weights": one.sha256, "set": prompted.name, "files": contents}, partial(run, one.sam)
+        )
 
 
 @dataclass(frozen=True)
 class _Exercise:
     """One set with one choice of training images; makes cells that are labelled alike."""
 
+    number: int
     judged: JudgedSet
     train: tuple[Pair, ...]
     seed: int
@@ -176,17 +187,15 @@ class _Exercise:
         labels |= {"method": method, "weights": weights, "sha256": sha256, "seed": self.seed}
         labels |= {"train": len(self.train), "images": len(self.judged.test)}
         contents = {"train": digests(self.train), "test": digests(self.judged.test), "seed": self.seed}
-        return Cell(labels, contents | decides, run)
+        return Cell(self.number, labels, contents | decides, run)
 
 
 def _specialists(
     asked: Evaluation,
     generalists: Sequence[Generalist],
-    judged: JudgedSet,
-    seed: int,
+    exercise: _Exercise,
     finished: Mapping[str, Row],
 ) -> Iterator[Cell]:
-    exercise = _Exercise(judged, judged.training_images(asked.train_images, seed), seed)
     settings = frozen_settings("decoder", asked.steps)
     tuned = []
     for one in generalists:

@@ -1,8 +1,11 @@
 """`python -m ptsam_auto.pretrain evaluate`, top to bottom: measure what is new, then write the table."""
 
+import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from multiprocessing import get_context
 
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.pretrain.cells import Evaluation, cells, generalist
@@ -29,6 +32,8 @@ def evaluate(asked: Evaluation, command: str, show: Show, track: bool = False) -
     Raises:
         PtsamError: a file of weights, a folder or the place to write is not as it should be.
     """
+    if asked.workers > 1:
+        _side_by_side(asked, show)
     rows = measured(asked, show)
     text = markdown(rows, command)
     write_text(text, asked.out / TABLE)
@@ -43,21 +48,48 @@ def evaluate(asked: Evaluation, command: str, show: Show, track: bool = False) -
     return rows
 
 
-def measured(asked: Evaluation, show: Show) -> list[Row]:
+def _side_by_side(asked: Evaluation, show: Show) -> None:
+    """Measure all that is new in several processes; the folder then has it."""
+    # Whatever is wrong with weights and folders is said here, before any process starts.
+    for _ in cells(asked, [generalist(choice) for choice in asked.weights], {}):
+        pass
+    with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:
+        shares = [pool.submit(_share, asked, number) for number in range(asked.workers)]
+        for share in as_completed(shares):
+            share.result()
+    show.say(f"All rows are in {asked.out}.")
+
+
+def _share(asked: Evaluation, number: int) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // asked.workers))
+    measured(asked, Show(), number)
+
+
+def measured(asked: Evaluation, show: Show, share: int | None = None) -> list[Row]:
     """The rows that were asked for; those that the folder has are taken from there.
+
+    Args:
+        asked: what to measure.
+        show: told of every new row.
+        share: which worker this is; it leaves to others what is theirs, and draws no bars between their lines.
 
     Raises:
         PtsamError: see `evaluate`.
     """
+    bars = show if share is None else Show.nothing()
     generalists = [generalist(choice) for choice in asked.weights]
     ledger = Ledger(asked.out)
     rows: dict[str, Row] = {}
     for cell in cells(asked, generalists, ledger.rows):
+        if share is not None and cell.exercise % asked.workers != share:
+            continue
         if cell.key in rows:
             continue  # weights of one architecture share their controls
         row = ledger.rows.get(cell.key)
         if row is None:
-            with show.bar(cell.labels["set"]) as update:
+            with bars.bar(cell.labels["set"]) as update:
                 measures, seconds = cell.run(update)
             row = Row(key=cell.key, **cell.labels, seconds=seconds, measures=measures)
             ledger.add(row)
@@ -66,7 +98,7 @@ def measured(asked: Evaluation, show: Show) -> list[Row]:
             show.say(f"{row.set}: {method_in_words(row)}{seed}: {numbers} ({seconds:.0f} s)")
         # The same weights may go by another name today.
         rows[cell.key] = replace(row, **cell.labels)
-    if not rows:
+    if not rows and share is None:
         raise ConfigError("There is nothing to measure: name a folder with splits.json, or let --part be zero-shot.")
     return list(rows.values())
 

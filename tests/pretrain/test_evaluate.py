@@ -97,6 +97,18 @@ def cells_of_a_set():
     return [*seeded, ("untuned", None)]
 
 
+@pytest.mark.slow
+def test_side_by_side_gives_the_same_rows(tmp_path, judged, toy):
+    asked = Evaluation((toy,), (judged,), tmp_path / "two", train_images=2, seeds=(0,), most=2, steps=1, workers=2)
+    together = evaluate.evaluate(asked, "this", Show.nothing())
+    alone = evaluate.evaluate(replace(asked, out=tmp_path / "one", workers=1), "this", Show.nothing())
+    assert [(row.key, row.set, row.method) for row in together] == [(row.key, row.set, row.method) for row in alone]
+    for one, other in zip(together, alone, strict=True):
+        if one.method != "unet":  # it follows the clock
+            assert one.measures == pytest.approx(other.measures)
+    assert len((tmp_path / "two" / "rows.jsonl").read_text().splitlines()) == len(together), "nothing twice"
+
+
 def test_a_renamed_file_of_weights_is_the_same_generalist(tmp_path, judged, toy, short):
     asked = Evaluation((toy,), (judged,), tmp_path / "out", seeds=(0,), most=1, steps=1, parts=("specialist",))
     first = measured(asked, Show.nothing())
