@@ -29,11 +29,11 @@ from ptsam_auto.specialist.evaluate import evaluate
 from ptsam_auto.specialist.predict import predict
 from ptsam_auto.training.settings import Settings
 
-VERSION = 1  # of how things are measured; rows of another version are measured anew
+VERSION = 2  # of how things are measured; rows of another version are measured anew
 RANDOM_SEED = 0  # of the control that was never trained
 
 Part = Literal["zero-shot", "specialist"]
-Outcome = tuple[dict[str, float], float]  # measures, and seconds
+Outcome = tuple[dict[str, float], float]  # measures, and CPU seconds
 Progress = Callable[[int, int], None]
 
 

@@ -95,7 +95,7 @@ def measured(asked: Evaluation, show: Show, share: int | None = None) -> list[Ro
             ledger.add(row)
             numbers = ", ".join(f"{name} {row.measures[name]:.3f}" for name in row.qualities)
             seed = "" if row.seed is None else f", seed {row.seed}"
-            show.say(f"{row.set}: {method_in_words(row)}{seed}: {numbers} ({seconds:.0f} s)")
+            show.say(f"{row.set}: {method_in_words(row)}{seed}: {numbers} ({seconds:.0f} CPU s)")
         # The same weights may go by another name today.
         rows[cell.key] = replace(row, **cell.labels)
     if not rows and share is None:

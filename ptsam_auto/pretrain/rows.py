@@ -31,7 +31,8 @@ class Row:
         seed: of the training images, the prompts' start and the views; None where nothing is drawn.
         train: training images.
         images: measured on.
-        seconds: of training, encoding included; of answering all prompts in the zero-shot part.
+        seconds: of processor time, whatever else the machine did meanwhile: of training, encoding included; of
+            answering all prompts in the zero-shot part.
         measures: of MEASURES; Dice and IoU from 0 to 1.
     """
 

@@ -48,7 +48,7 @@ def method_in_words(row: Row) -> str:
 
 
 def _zero_shot(rows: Sequence[Row]) -> Table:
-    header = ["set", "weights", "box", "bare box", "click, best of 3", "click, chosen", "group", "prompts", "s"]
+    header = ["set", "weights", "box", "bare box", "click, best of 3", "click, chosen", "group", "prompts", "CPU s"]
     lines = []
     for row in rows:
         numbers = [row.measures[name] for name in ("box", "filled_box", "click", "click_chosen")]
@@ -61,7 +61,7 @@ def _zero_shot(rows: Sequence[Row]) -> Table:
 
 def _specialist(rows: Sequence[Row]) -> Table:
     seeds = sorted({row.seed for row in rows if row.seed is not None})
-    header = ["set", "method", *(f"seed {seed}" for seed in seeds), "mean", "train", "test", "steps", "s"]
+    header = ["set", "method", *(f"seed {seed}" for seed in seeds), "mean", "train", "test", "steps", "CPU s"]
     lines = []
     for group in _groups(rows):
         first, by_seed = group[0], {row.seed: row.measures["dice"] for row in group}
