@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ptsam_auto.pretrain.filters import FILTERS
 from ptsam_auto.pretrain.sources import Regions, Source
 from ptsam_auto.pretrain.tasks import Asked, Task, tasks
 from ptsam_auto.pretrain.views import view
@@ -112,6 +113,11 @@ def halved(mask: np.ndarray, half: int) -> np.ndarray:
     return cv2.resize(padded, (half, half), interpolation=cv2.INTER_AREA) >= 0.5
 
 
+def vocabulary(source: Source) -> tuple[str, ...]:
+    """All concepts that may be asked for: the filters' and the source's own."""
+    return (*FILTERS, *source.concepts)
+
+
 class Steps(Dataset):
     """Item `step` is that step's batch."""
 
@@ -121,7 +127,7 @@ class Steps(Dataset):
     def __getitem__(self, step: int) -> Batch:
         cv2.setNumThreads(1)
         items = [asking(self.source, self.seed, step, index, self.size) for index in range(self.batch)]
-        return collate(items, self.size, self.source.concepts)
+        return collate(items, self.size, vocabulary(self.source))
 
 
 def batches(steps: Steps, start: int, stop: int, workers: int) -> Iterator[Batch]:

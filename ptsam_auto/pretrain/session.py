@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from ptsam_auto.errors import BackboneError
 from ptsam_auto.pretrain import checkpoint
+from ptsam_auto.pretrain.batches import vocabulary
 from ptsam_auto.pretrain.learner import Learner, State, fresh
 from ptsam_auto.pretrain.loop import StepReport, steps
 from ptsam_auto.pretrain.probe import ProbeReport, probe, probe_images
@@ -81,7 +82,7 @@ def pretrain(settings: Settings, say: Callable[[str], None], show: Callable[[Ste
     source = Mixture(folders, settings.scene_share)
     recipe = settings.recipe
     learner = Learner(
-        starting_weights(settings.weights, settings.seed), recipe.stages[0].size, recipe, len(source.concepts)
+        starting_weights(settings.weights, settings.seed), recipe.stages[0].size, recipe, len(vocabulary(source))
     )
     resumed = checkpoint.restore(learner, settings.out, settings.lasting)
     say(f"Goes on after step {learner.step}." if resumed else f"Starts from {settings.weights}.")

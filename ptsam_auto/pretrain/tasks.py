@@ -8,6 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from ptsam_auto.pretrain.filters import FILTERS, filtered
 from ptsam_auto.pretrain.sources import Regions, Rng
 
 # In SAM's prompt encoder a point is a background click, a foreground click, or one of a box's two corners.
@@ -17,7 +18,6 @@ Asked = Literal["box", "click", "clicks", "group", "concept"]
 
 SMALLEST_SHARE = 1 / 64**2 / 2  # of the frame: a region below half a 64th x 64th is not asked about
 BOX_JITTER = 0.05  # standard deviation of a corner, in box sides
-CONCEPTS = 2  # asked about in each image
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Task:
 
 
 def tasks(rng: Rng, regions: Regions) -> list[Task]:
-    """A box, clicks, a group (where kinds are not known, a box), and two concepts (or a click).
+    """A box, clicks, a group (where kinds are not known, a box), a concept (or a click), and what a filter sees.
 
     "All of these" comes up again and again since it is what a specialist will be asked. Empty if no region is large
     enough.
@@ -57,7 +57,8 @@ def tasks(rng: Rng, regions: Regions) -> list[Task]:
     return [
         *found,
         group_task(rng, regions) or box_task(rng, masks[2]),
-        *(concept_tasks(rng, regions) or [click_task(rng, masks[3], 1)]),
+        concept_task(rng, regions) or click_task(rng, masks[3], 1),
+        *filter_tasks(rng, regions),
     ]
 
 
@@ -102,12 +103,11 @@ def group_task(rng: Rng, regions: Regions) -> Task | None:
     return _with_negatives(rng, answer, positive, kind_hw > 0, at_least=0)
 
 
-def concept_tasks(rng: Rng, regions: Regions) -> list[Task]:
-    """Everything that some of the image's concepts stand for, from nothing but the concept's own prompt.
+def concept_task(rng: Rng, regions: Regions) -> Task | None:
+    """Everything that one of the image's concepts stands for, from nothing but the concept's own prompt.
 
     It is what a specialist does, learned for many specialists at once while the network itself still learns.
     """
-    found = []
     for name in rng.permutation(sorted(regions.concepts)):
         kinds = regions.concepts[name]
         if not kinds:
@@ -115,11 +115,19 @@ def concept_tasks(rng: Rng, regions: Regions) -> list[Task]:
         elif regions.kinds is not None:
             answer = np.isin(regions.kinds, list(kinds))[regions.labels]
         if _askable(answer):
-            nowhere = np.empty((0, 2), np.float32)
-            found.append(Task("concept", nowhere, np.empty(0, np.int64), answer, str(name)))
-        if len(found) == CONCEPTS:
-            break
-    return found
+            return _called(str(name), answer)
+    return None
+
+
+def filter_tasks(rng: Rng, regions: Regions) -> list[Task]:
+    """Where one of the simple filters answers, from its own prompt; none in an image that gives it nothing to see."""
+    name = str(rng.choice(list(FILTERS)))
+    answer = filtered(regions.image, name)
+    return [_called(name, answer)] if answer is not None and _askable(answer) else []
+
+
+def _called(concept: str, answer: np.ndarray) -> Task:
+    return Task("concept", np.empty((0, 2), np.float32), np.empty(0, np.int64), answer, concept)
 
 
 def outline(labels: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ptsam_auto.pretrain.batches import Questions, Steps
+from ptsam_auto.pretrain.batches import Questions, Steps, vocabulary
 from ptsam_auto.pretrain.objective import answer, embed, judge, mask_loss, overlap
 from ptsam_auto.sam.encode import encode
 from tests.pretrain.scenery import TwoScenes
@@ -68,7 +68,7 @@ def test_balance_makes_a_missed_small_object_expensive():
 def test_one_step_reaches_every_part():
     sam = toy_sam().requires_grad_(True)
     batch = Steps(TwoScenes(), 0, 2, 64)[0]
-    concepts = torch.randn(len(TwoScenes.concepts), 8, 256, requires_grad=True)
+    concepts = torch.randn(len(vocabulary(TwoScenes())), 8, 256, requires_grad=True)
     judged = judge(sam, concepts, batch, 0.5)
     judged.loss.backward()
     meant = batch.questions["concept"].concepts.unique()

@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptsam_auto.pretrain.batches import Steps, asking, collate, halved
+from ptsam_auto.pretrain.batches import Steps, asking, collate, halved, vocabulary
+from ptsam_auto.pretrain.filters import FILTERS, filtered
 from ptsam_auto.pretrain.sources import OUTLINE, Regions, Scenes
-from ptsam_auto.pretrain.tasks import box_task, click_task, concept_tasks, group_task, outline, tasks
+from ptsam_auto.pretrain.tasks import box_task, click_task, concept_task, filter_tasks, group_task, outline, tasks
 from ptsam_auto.pretrain.views import cropped, scaled, view
 from tests.pretrain.scenery import TwoScenes, scene_regions
 
@@ -61,23 +62,45 @@ def test_a_concept_is_all_that_its_name_stands_for():
     kind = regions.kinds[regions.labels]
     seen = set()
     for seed in range(40):
-        found = concept_tasks(np.random.default_rng(seed), regions)
-        assert len({task.concept for task in found}) == len(found) == 2
-        for task in found:
-            family, name = task.concept.split("/")
-            expected = outline(regions.labels) if name == "outline" else kind == int(name)
-            np.testing.assert_array_equal(task.answer, expected)
-            assert (family, len(task.points), len(task.roles)) == ("electron", 0, 0)
-            seen.add(name)
+        task = concept_task(np.random.default_rng(seed), regions)
+        family, name = task.concept.split("/")
+        expected = outline(regions.labels) if name == "outline" else kind == int(name)
+        np.testing.assert_array_equal(task.answer, expected)
+        assert (family, len(task.points), len(task.roles)) == ("electron", 0, 0)
+        seen.add(name)
     assert {"1", "2", "outline"} <= seen <= {"1", "2", "3", "4", "outline"}
 
 
 def test_an_image_without_concepts_is_asked_for_none():
     regions = scene_regions(1, 128, "electron")
-    assert concept_tasks(np.random.default_rng(0), replace(regions, concepts={})) == []
+    assert concept_task(np.random.default_rng(0), replace(regions, concepts={})) is None
     partition = replace(regions, kinds=None, concepts={"photos/outline": OUTLINE})
-    (task,) = concept_tasks(np.random.default_rng(0), partition)
-    np.testing.assert_array_equal(task.answer, outline(regions.labels))
+    np.testing.assert_array_equal(concept_task(np.random.default_rng(0), partition).answer, outline(regions.labels))
+
+
+def test_filters_see_what_they_are_called_after():
+    image = np.full((96, 96, 3), 100, np.uint8)
+    image[20:23] = 40  # a dark line
+    image[60:80, 60:80] = (60, 140, 60)  # a green square
+    for name, inside in (("dark ridge, fine", np.s_[21, 5:90]), ("green", np.s_[62:78, 62:78])):
+        seen = filtered(image, f"filter/{name}")
+        assert seen[inside].all(), name
+        assert seen.mean() < 0.15, name
+    assert not filtered(image, "filter/green")[:50].any()
+    grey = np.repeat(image[..., :1], 3, axis=2)
+    assert filtered(grey, "filter/green") is None, "no colour, no answer"
+
+
+def test_every_filter_answers_somewhere_in_some_scene():
+    images = [scene_regions(seed, 128, family).image for seed, family in enumerate(("field", "electron", "tissue"))]
+    for name in FILTERS:
+        assert any((seen := filtered(image, name)) is not None and 0.01 < seen.mean() < 0.5 for image in images), name
+
+
+def test_an_image_where_nothing_stands_out_is_asked_for_no_filter():
+    flat = Regions(np.full((64, 64, 3), 90, np.uint8), np.ones((64, 64), np.int32), None, False)
+    for seed in range(30):
+        assert filter_tasks(np.random.default_rng(seed), flat) == []
 
 
 def test_an_outline_is_asked_for_with_objects_ruled_out():
@@ -98,7 +121,7 @@ def test_no_group_where_ground_or_kinds_are_unknown(kinds, known):
     regions = Regions(np.zeros((64, 64, 3), np.uint8), labels, kinds, known)
     for seed in range(10):
         asked = [task.asked for task in tasks(np.random.default_rng(seed), regions)]
-        assert len(asked) == 4
+        assert len(asked) == 4, "of a black image no filter sees anything"
         assert "group" not in asked
 
 
@@ -148,7 +171,7 @@ def test_a_batch_depends_on_seed_and_step_only():
 def test_a_batch_says_where_there_is_image():
     regions = scaled(Regions(np.full((50, 100, 3), 9, np.uint8), np.ones((50, 100), np.int32), None, False), 64)
     item = asking(TwoScenes(), 0, 0, 0, 64)
-    batch = collate([item, type(item)(regions, tasks(np.random.default_rng(0), regions))], 64, TwoScenes.concepts)
+    batch = collate([item, type(item)(regions, tasks(np.random.default_rng(0), regions))], 64, vocabulary(TwoScenes()))
     assert batch.images.shape == (2, 3, 64, 64)
     assert batch.inside[1, :16].all()
     assert not batch.inside[1, 16:].any()

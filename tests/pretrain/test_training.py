@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.pretrain import checkpoint
-from ptsam_auto.pretrain.batches import Steps
+from ptsam_auto.pretrain.batches import Steps, vocabulary
 from ptsam_auto.pretrain.learner import Learner, fresh
 from ptsam_auto.pretrain.loop import steps
 from ptsam_auto.pretrain.probe import probe, probe_images
@@ -20,7 +20,7 @@ PLAN = Recipe((Stage(64, 2, 3, 1e-3), Stage(128, 1, 3, 1e-3)), warm_up=2)
 
 
 def learner(recipe=PLAN):
-    return Learner(fresh(TOY, seed=1), recipe.stages[0].size, recipe, len(Scenes.concepts))
+    return Learner(fresh(TOY, seed=1), recipe.stages[0].size, recipe, len(vocabulary(Scenes())))
 
 
 def same(first, second):
