@@ -232,7 +232,7 @@ def test_the_run_is_in_mlflow_with_a_model_that_predicts(discs, toy, tmp_path, m
     runs = mlflow.search_runs(experiment_names=["ptsam-auto"], output_format="list")
     assert len(runs) == 1
     data = runs[0].data
-    assert data.params["recipe.epochs"] == "3"
+    assert (data.params["method.name"], data.params["recipe.epochs"]) == ("ptsam", "3")
     assert data.metrics["tuned_dice"] == pytest.approx(made.about["scores"]["tuned"]["dice"])
     assert len(mlflow.MlflowClient().get_metric_history(runs[0].info.run_id, "loss")) == 3
     model = mlflow.pyfunc.load_model("models:/discs_ v1_0_ final-specialist/1")

@@ -168,6 +168,7 @@ def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int,
     """Plan, preprocess and train in a process that ends when this one does, whatever ends it."""
     own = {f"nnUNet_{name}": str(work.resolve() / name) for name in ("raw", "preprocessed", "results")}
     own |= {"nnUNet_n_proc_DA": str(config.workers), "nnUNet_def_n_proc": str(config.workers)}
+    own["nnUNet_wandb_enabled"] = "0"  # nothing leaves this machine
     log = work / "log.txt"
     command = [sys.executable, "-m", "ptsam_auto.baselines.nnunet_process", str(work.resolve()), device]
     with (

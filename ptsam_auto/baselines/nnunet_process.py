@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,8 +39,15 @@ def main(work: Path, device: str) -> None:
     # Its pseudo Dice is for people to look at, here on the training images: nothing of the result depends on it.
     trainer.num_val_iterations_per_epoch = 1
     trainer.save_every = max(1, job["epochs"] // CHECKPOINTS)
+    trainer.save_checkpoint = partial(_save_whole, trainer.save_checkpoint)
     maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
     trainer.run_training()
+
+
+def _save_whole(save: Callable[[str], None], path: str) -> None:
+    """A checkpoint appears only when it is complete: killed in the middle of one, training goes on from the last."""
+    save(f"{path}.part")
+    Path(f"{path}.part").replace(path)
 
 
 def _end_with_parent() -> None:

@@ -26,6 +26,7 @@ class AutoSAMConfig:
     the original draws both at random. Optimiser, schedule and loss are those of all methods here.
 
     Args:
+        name: the method's, in `registry`.
         reading: "original", its code: the mask tokens start at random (normal), and the embedding for no prompt is left
             out; or "sam", the same start as the other methods: SAM's tokens, and that embedding kept. The paper says
             neither.

@@ -20,6 +20,7 @@ class CellSeg1Config:
     tenth of the updated projections' outputs. Optimiser, schedule and loss are those of all methods here.
 
     Args:
+        name: the method's, in `registry`.
         decoder_rank: of the updates in the mask decoder, at least 1 (4; 23,552 numbers).
         encoder_rank: of those in the image encoder, 0 leaves it frozen (4 where tuned; 147,456 numbers on ViT-B).
         mask_token: which of SAM's four masks is the output, as in PTSAMConfig.

@@ -15,6 +15,7 @@ class PTSAMConfig:
     """The paper's method; defaults are the paper's where it speaks.
 
     Args:
+        name: the method's, in `registry`.
         decoder_prompts: n_md, at least 1 (8 in Sec. 4.1.3; 2,048 numbers).
         encoder_prompts: n_ie in each layer, 0 leaves the encoder frozen (8 in Sec. 4.1.3; 73,728 numbers on ViT-B).
         mask_token: which of SAM's four masks is the output. The paper uses "the first of the three" (Sec. 3.2); our

@@ -22,8 +22,8 @@ class Method:
     """One row of the paper's Table 1, or two where the encoder may be tuned or not.
 
     Args:
-        config: what can be set, and the values for it in the paper or in the method's own.
-        build: from a SAM, the config and a seed.
+        config: what can be set about it.
+        build: makes it from a SAM, its config and a seed.
     """
 
     config: type[MethodConfig]

@@ -25,6 +25,7 @@ class SAMedConfig:
     512 px can be set; by default all methods here share the paper's recipe.
 
     Args:
+        name: the method's, in `registry`.
         encoder_rank: of the updates in the image encoder, at least 1 (4; 147,456 numbers on ViT-B).
         mask_token: which of SAM's four masks is the output, as in PTSAMConfig.
         tiles: along an image's longer side, as in PTSAMConfig.
