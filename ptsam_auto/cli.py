@@ -22,6 +22,7 @@ BackboneFile = Annotated[
     str | None, typer.Option("--backbone", help="The checkpoint it was made with, if that has moved.")
 ]
 Device = Annotated[str | None, typer.Option(help="As torch names it; by default a GPU if there is one.")]
+MethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
 AllowBlank = Annotated[
     bool, typer.Option("--allow-blank-masks", help="Accept masks that are all background or all foreground.")
 ]
@@ -37,9 +38,10 @@ def fit(
     backbone: Annotated[
         str, typer.Option(help="auto (ViT-B if it can be had, else nano), vit_b, vit_l, vit_h, nano or a checkpoint.")
     ] = "auto",
+    method: Annotated[MethodName, typer.Option(help="PTSAM, or one of its rivals from the paper.")] = "ptsam",
     adapt: Annotated[
         Literal["decoder", "encoder"] | None,
-        typer.Option(help="Prompts in the mask decoder only, or in the image encoder too; see `defaults`."),
+        typer.Option(help="Adapt SAM's mask decoder only, or its image encoder too; see `defaults`."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a default: recipe.epochs=10.")
@@ -66,6 +68,7 @@ def fit(
             out=out,
             test=test,
             backbone=backbone,
+            method=method,
             adapt=adapt,
             settings=changes,
             seed=seed,
@@ -146,6 +149,7 @@ def subset(
 @app.command()
 def defaults(
     backbone: Annotated[str | None, typer.Argument(help="One backbone only: vit_b, vit_l, vit_h or nano.")] = None,
+    method: Annotated[MethodName, typer.Option(help="Whose settings.")] = "ptsam",
 ) -> None:
     """Show the settings that fit uses, and where each comes from."""
     from rich.console import Console
@@ -158,16 +162,16 @@ def defaults(
         raise typer.BadParameter(f"{backbone} has no defaults; there are {', '.join(families)}.")
     console = Console(width=None if sys.stdout.isatty() else 140)
     for family in [backbone] if backbone else families:
-        unasked = {device: frozen.adaptation(family, device) for device in ("cpu", "cuda")}
+        unasked = {device: frozen.adaptation(family, device, method) for device in ("cpu", "cuda")}
         console.print(
             f"\n[bold]{family}[/]: unasked, adapts the {unasked['cpu'].value} on a CPU and the "
             f"{unasked['cuda'].value} on a GPU ({unasked['cpu'].source})"
         )
-        for adapt in frozen.ADAPTATIONS:
-            table = Table(title=f"{family}, --adapt {adapt}", title_justify="left", title_style="")
+        for adapt in frozen.adaptations(family, method):
+            table = Table(title=f"{family}, --method {method} --adapt {adapt}", title_justify="left", title_style="")
             for heading in ("setting", "value", "where it comes from"):
                 table.add_column(heading)
-            for default in frozen.block(family, adapt):
+            for default in frozen.block(family, adapt, method):
                 table.add_row(default.path, str(default.value), default.source)
             console.print(table)
 

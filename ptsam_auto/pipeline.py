@@ -18,8 +18,8 @@ import numpy as np
 from ptsam_auto.data.dataset import Dataset, Pair, Sample, fingerprint
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.split import hold_out
-from ptsam_auto.errors import DatasetError, OutputError, Problem
-from ptsam_auto.methods import ptsam
+from ptsam_auto.errors import ConfigError, DatasetError, OutputError, Problem
+from ptsam_auto.methods import registry
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.show import Show
@@ -43,6 +43,7 @@ def fit(
     out: Path | str | None = None,
     test: Path | str | None = None,
     backbone: str = "auto",
+    method: str = "ptsam",
     adapt: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -54,7 +55,7 @@ def fit(
 ) -> artifact.Specialist:
     """Train a specialist with the frozen defaults, measure it on images it never saw, and write it down.
 
-    Interrupted at any moment and called again, it continues, and ends with the same prompts as if undisturbed (on
+    Interrupted at any moment and called again, it continues, and ends with the same numbers as if undisturbed (on
     the same machine; the order of sums may differ elsewhere).
 
     Args:
@@ -62,10 +63,11 @@ def fit(
         out: where the specialist goes; by default NAME-specialist in the working directory.
         test: annotated images to measure on; by default 20 % of the folder's are held out (Sec. 4.1.2).
         backbone: "auto", "vit_b", "vit_l", "vit_h", "nano" or the path of a checkpoint.
-        adapt: "decoder" (prompts in the mask decoder, the encoder frozen) or "encoder" (prompts in both); by default
-            what the defaults file says.
+        method: "ptsam", or a rival: "cellseg1", "autosam", "samed"; see methods.registry.
+        adapt: "decoder" (the mask decoder, the encoder frozen) or "encoder" (both); by default what the defaults file
+            says. AutoSAM has the first only, SAMed the second.
         settings: values that replace frozen defaults, by field path, such as {"recipe.epochs": 10}.
-        seed: of the split, the prompts' start and the views.
+        seed: of the split, the start of what is learned, and the views.
         force: replace a finished specialist.
         allow_blank: accept masks without foreground, or without background.
         device: as torch names it; by default a GPU if there is one.
@@ -80,8 +82,8 @@ def fit(
     work = _claim(out, force)
     train, held_out = _images(folder, Path(test) if test is not None else None, allow_blank, seed, show)
     device = device or artifact.default_device()
-    plan = _plan(backbone, adapt, settings or {}, device, show)
-    model = ptsam.build(plan.backbone.sam.to(device), plan.settings.method, seed)
+    plan = _plan(backbone, method, adapt, settings or {}, device, show)
+    model = registry.build(plan.backbone.sam.to(device), plan.settings.method, seed)
 
     work.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
@@ -90,7 +92,7 @@ def fit(
     curve = _train(work / "checkpoint.safetensors", model, views, plan.settings, key, show)
     seconds = time.perf_counter() - began
 
-    tuned, untuned, panels = _measure(model, held_out.pairs, show)
+    tuned, untuned, panels = _measure(model, plan, held_out.pairs, show)
     about = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "backbone": {"name": plan.backbone.name, "sha256": plan.backbone.sha256},
@@ -109,6 +111,7 @@ def fit(
         "alarms": _alarms(tuned, untuned),
         "cost": {
             "trainable": sum(parameter.numel() for parameter in model.trainable().values()),
+            "bytes": sum(parameter.nbytes for parameter in model.trainable().values()),
             "steps": plan.settings.recipe.steps,
             "views": views.views if isinstance(views, FeatureBank) else 0,
             "seconds": seconds,
@@ -182,15 +185,19 @@ def _images(
     return train, held_out
 
 
-def _plan(choice: str, adapt: str | None, changes: Mapping[str, Any], device: str, show: Show) -> _Plan:
+def _plan(choice: str, method: str, adapt: str | None, changes: Mapping[str, Any], device: str, show: Show) -> _Plan:
+    registry.named(method)
+    if "method.name" in changes:
+        raise ConfigError("method.name cannot be set; choose a method with --method.")
     with show.bar("Backbone") as update:
         backbone = checkpoint.choose(choice, say=show.say, progress=update)
     family = backbone.family
-    chosen = defaults.adaptation(family, "cuda" if device.startswith("cuda") else "cpu")
-    adapt = adapt or chosen.value
-    sources = {
-        default.path: {"value": default.value, "source": default.source} for default in defaults.block(family, adapt)
-    }
+    possible = defaults.adaptations(family, method)
+    adapt = adapt or defaults.adaptation(family, "cuda" if device.startswith("cuda") else "cpu", method).value
+    if adapt not in possible:
+        raise ConfigError(f"{method} adapts the {possible[0]} only, not the {adapt}. Leave out --adapt {adapt}.")
+    block = defaults.block(family, adapt, method)
+    sources = {default.path: {"value": default.value, "source": default.source} for default in block}
     sources |= {path: {"value": value, "source": "set by the user"} for path, value in changes.items()}
     settings = Settings.from_paths({path: source["value"] for path, source in sources.items()})
     return _Plan(backbone, adapt, settings, sources)
@@ -234,15 +241,17 @@ def _train(
     return curve
 
 
-def _measure(model: PromptFreeSam, pairs: Sequence[Pair], show: Show) -> tuple[Scores, Scores, list[Panel]]:
-    """Scores of the specialist and of the same SAM without learned prompts, and pictures to look at."""
+def _measure(
+    model: PromptFreeSam, plan: _Plan, pairs: Sequence[Pair], show: Show
+) -> tuple[Scores, Scores, list[Panel]]:
+    """Scores of the specialist and of the same SAM as it was before, and pictures to look at."""
     pictures: dict[str, np.ndarray] = {}
 
     def look(sample: Sample, mask: np.ndarray) -> None:
         if len(pictures) < PANELS:
             pictures[sample.name] = beside(sample.image, mask, sample.mask)
 
-    bare = PromptFreeSam(model.sam, mask_token=model.mask_token, tiles=model.tiles)
+    bare = PromptFreeSam(plan.backbone.sam, mask_token=plan.settings.method.mask_token, tiles=model.tiles)
     with show.bar("Measuring") as update:
         total = 2 * len(pairs)
         tuned = evaluate(partial(predict, model), pairs, progress=lambda done: update(done, total), look=look)

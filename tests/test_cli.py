@@ -128,7 +128,16 @@ def test_a_misspelt_setting(run, discs, toy):
     assert err.endswith("There is no setting recipe.epoch. Did you mean recipe.epochs?\n")
 
 
-@pytest.mark.parametrize("wrong", [["fit"], ["fit", "x", "--adapt", "both"], ["fit", "x", "--set", "novalue"], ["fly"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["fit"],
+        ["fit", "x", "--adapt", "both"],
+        ["fit", "x", "--method", "unet"],
+        ["fit", "x", "--set", "novalue"],
+        ["fly"],
+    ],
+)
 def test_wrong_usage_exits_with_2(run, wrong):
     assert run(*wrong)[0] == 2
 
@@ -194,6 +203,12 @@ def test_a_stack_gives_a_mask_a_page(run, discs, toy, tmp_path):
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [f"stack_p00{i}.png" for i in range(6)]
 
 
+def test_a_rivals_specialist_predicts_too(run, discs, toy, tmp_path):
+    assert run("fit", discs, "--backbone", toy, "--method", "cellseg1", *QUICK)[0] == 0
+    assert run("predict", "discs-specialist", discs / "images", "--out", "found")[0] == 0
+    assert len(list((tmp_path / "found").iterdir())) == 6
+
+
 def test_subset_and_example(run, discs, tmp_path):
     (discs / "splits.json").write_text(json.dumps({"train": ["disc03", "disc01", "disc00"]}))
     code, out, _ = run("subset", discs, "few", "--list", "train", "--first", 2)
@@ -225,3 +240,7 @@ def test_defaults_say_where_each_value_comes_from(run):
     assert "recipe.learning_rate" in out
     assert "paper, Sec. 4.1.3" in out
     assert run("defaults", "resnet")[0] == 2
+    code, out, _ = run("defaults", "vit_b", "--method", "samed")
+    assert code == 0
+    assert "--method samed --adapt encoder" in out
+    assert "--adapt decoder" not in out

@@ -106,8 +106,47 @@ def test_a_bank_under_a_tuned_encoder_is_refused(discs, toy):
     with pytest.raises(ConfigError) as error:
         quick(discs, toy, adapt="encoder")
     assert str(error.value) == (
-        "recipe.views is 2, but with encoder prompts the features change at every step; expected 0."
+        "recipe.views is 2, but with a tuned encoder the features change at every step; expected 0."
     )
+
+
+@pytest.mark.parametrize(("method", "adapt", "numbers"), [
+    ("cellseg1", "decoder", 23_552),
+    ("cellseg1", "encoder", 23_552 + 2 * 2 * 4 * (24 + 24)),
+    ("autosam", None, 3_645_344),
+    ("samed", None, 4_058_340 + 6_220 + 2 * 2 * 4 * (24 + 24)),
+])  # fmt: skip
+def test_a_rival_goes_through_the_same_doors(discs, toy, tmp_path, method, adapt, numbers):
+    fresh = {"recipe.views": 0} if adapt == "encoder" or method == "samed" else {}
+    made = quick(discs, toy, method=method, adapt=adapt, settings={**QUICK, **fresh})
+    ours = quick(discs, toy, out="ours")
+    assert (made.about["method"]["name"], made.about["cost"]["trainable"]) == (method, numbers)
+    assert made.about["settings"]["method.name"] == {"value": method, "source": "the method asked for"}
+    assert made.about["scores"]["untuned"] == ours.about["scores"]["untuned"], "the untuned SAM is the same for all"
+    shared = {name: value for name, value in ours.about["recipe"].items() if name not in ("learning_rate", "views")}
+    assert shared.items() <= made.about["recipe"].items(), "the budget is the same for all"
+    out = tmp_path / "discs-specialist"
+    assert made.about["cost"]["bytes"] == 4 * numbers
+    assert 0 < (out / "specialist.safetensors").stat().st_size - 4 * numbers < 25_000, "learned numbers, their names"
+    image = np.asarray(Image.open(discs / "images" / "disc00.png"))
+    assert np.array_equal(load_specialist(out).predict(image), made.predict(image))
+    assert f"method {method}" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"method": "medsam"}, "There is no method medsam. There are: ptsam, cellseg1, autosam, samed."),
+    ({"method": "autosam", "adapt": "encoder"},
+     "autosam adapts the decoder only, not the encoder. Leave out --adapt encoder."),
+    ({"method": "samed", "adapt": "decoder"},
+     "samed adapts the encoder only, not the decoder. Leave out --adapt decoder."),
+    ({"settings": {"method.name": "samed"}}, "method.name cannot be set; choose a method with --method."),
+    ({"method": "cellseg1", "settings": {"method.decoder_prompts": 4}},
+     "There is no setting method.decoder_prompts. Did you mean method.decoder_rank?"),
+])  # fmt: skip
+def test_what_a_method_does_not_have_is_refused(discs, toy, wrong, message):
+    with pytest.raises(ConfigError) as error:
+        quick(discs, toy, **wrong)
+    assert str(error.value) == message
 
 
 def test_the_same_seed_gives_the_same_prompts_whatever_the_files_are_called(discs, toy, tmp_path):
@@ -193,7 +232,7 @@ def test_the_run_is_in_mlflow_with_a_model_that_predicts(discs, toy, tmp_path, m
     runs = mlflow.search_runs(experiment_names=["ptsam-auto"], output_format="list")
     assert len(runs) == 1
     data = runs[0].data
-    assert data.params["recipe.epochs"] == "3"
+    assert (data.params["method.name"], data.params["recipe.epochs"]) == ("ptsam", "3")
     assert data.metrics["tuned_dice"] == pytest.approx(made.about["scores"]["tuned"]["dice"])
     assert len(mlflow.MlflowClient().get_metric_history(runs[0].info.run_id, "loss")) == 3
     model = mlflow.pyfunc.load_model("models:/discs_ v1_0_ final-specialist/1")

@@ -6,6 +6,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
+from ptsam_auto.errors import ConfigError
 from ptsam_auto.sam.decode import decode
 from ptsam_auto.sam.encode import encode
 
@@ -21,6 +22,7 @@ class PromptFreeSam(nn.Module):
         encoder_prompts: where they start, L P D, or None.
         mask_token: which of SAM's four masks is the output, see `sam.decode`.
         tiles: along an image's longer side, see `sam.tiles`; 1 shows the network whole images, as SAM does.
+        background_token: the mask that speaks for the background, where a method has one.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class PromptFreeSam(nn.Module):
         encoder_prompts: Tensor | None = None,
         mask_token: int = 1,
         tiles: int = 1,
+        background_token: int | None = None,
     ) -> None:
         super().__init__()
         self.sam = sam
@@ -37,6 +40,7 @@ class PromptFreeSam(nn.Module):
         self.encoder_prompts = None if encoder_prompts is None else nn.Parameter(encoder_prompts)
         self.mask_token = mask_token
         self.tiles = tiles
+        self.background_token = background_token
 
     @property
     def image_size(self) -> int:
@@ -60,8 +64,20 @@ class PromptFreeSam(nn.Module):
 
     def decode(self, features_B256GG: Tensor) -> Tensor:
         """Mask logits, B 4G 4G; above 0 is foreground."""
-        return decode(self.sam, features_B256GG, self.decoder_prompts, self.mask_token)
+        return decode(self.sam, features_B256GG, self.decoder_prompts, self.mask_token, self.background_token)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """What training changes, by name: all that a specialist has to ship."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+
+def check_output(mask_token: int, tiles: int) -> None:
+    """Refuse what no method can do, in the words that all their configs share.
+
+    Raises:
+        ConfigError: SAM has no such mask, or there is no tile.
+    """
+    if mask_token not in range(4):
+        raise ConfigError(f"method.mask_token is {mask_token}; SAM has four, 0 to 3.")
+    if tiles < 1:
+        raise ConfigError(f"method.tiles is {tiles}; expected at least 1.")

@@ -7,7 +7,7 @@ from segment_anything.modeling import Sam
 
 from ptsam_auto.adapt.prompts import new_decoder_prompts, new_encoder_prompts
 from ptsam_auto.errors import ConfigError
-from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.methods.prompt_free import PromptFreeSam, check_output
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class PTSAMConfig:
     """The paper's method; defaults are the paper's where it speaks.
 
     Args:
+        name: the method's, in `registry`.
         decoder_prompts: n_md, at least 1 (8 in Sec. 4.1.3; 2,048 numbers).
         encoder_prompts: n_ie in each layer, 0 leaves the encoder frozen (8 in Sec. 4.1.3; 73,728 numbers on ViT-B).
         mask_token: which of SAM's four masks is the output. The paper uses "the first of the three" (Sec. 3.2); our
@@ -27,6 +28,7 @@ class PTSAMConfig:
         ConfigError: a value outside its range.
     """
 
+    name: str = "ptsam"
     decoder_prompts: int = 8
     encoder_prompts: int = 0
     mask_token: int = 1
@@ -38,12 +40,14 @@ class PTSAMConfig:
             raise ConfigError(f"method.decoder_prompts is {self.decoder_prompts}; expected at least 1.")
         if self.encoder_prompts < 0:
             raise ConfigError(f"method.encoder_prompts is {self.encoder_prompts}; expected 0 (frozen) or more.")
-        if self.mask_token not in range(4):
-            raise ConfigError(f"method.mask_token is {self.mask_token}; SAM has four, 0 to 3.")
-        if self.tiles < 1:
-            raise ConfigError(f"method.tiles is {self.tiles}; expected at least 1.")
         if not self.prompt_std > 0:
             raise ConfigError(f"method.prompt_std is {self.prompt_std}; expected a number above 0.")
+        check_output(self.mask_token, self.tiles)
+
+    @property
+    def tunes_encoder(self) -> bool:
+        """Whether features change as training goes on."""
+        return self.encoder_prompts > 0
 
 
 def build(sam: Sam, config: PTSAMConfig, seed: int) -> PromptFreeSam:

@@ -7,7 +7,13 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 
-def decode(sam: Sam, features_B256GG: Tensor, prompts_P256: Tensor | None, mask_token: int) -> Tensor:
+def decode(
+    sam: Sam,
+    features_B256GG: Tensor,
+    prompts_P256: Tensor | None,
+    mask_token: int,
+    background_token: int | None = None,
+) -> Tensor:
     """Mask logits at the decoder's resolution, B 4G 4G; above 0 is foreground.
 
     The prompts join the token stream beside all of SAM's output tokens, where the embeddings of clicks and boxes
@@ -19,6 +25,7 @@ def decode(sam: Sam, features_B256GG: Tensor, prompts_P256: Tensor | None, mask_
         features_B256GG: from `encode`.
         prompts_P256: the learned prompts, or None.
         mask_token: which of SAM's four masks is the output: 0 is the single mask, 1-3 the three for ambiguous prompts.
+        background_token: a mask to subtract from it; sigmoid then gives what softmax over the two would.
     """
     decoder, constants = sam.mask_decoder, sam.prompt_encoder
     B, D, G, _ = features_B256GG.shape
@@ -31,6 +38,12 @@ def decode(sam: Sam, features_B256GG: Tensor, prompts_P256: Tensor | None, mask_
     tokens_BTD, source_BND = decoder.transformer(source, positions, tokens_TD.expand(B, -1, -1))
 
     upscaled = decoder.output_upscaling(source_BND.transpose(1, 2).reshape(B, D, G, G))
-    # Token 0 of the stream is the IoU token, the mask tokens follow.
-    kernel = decoder.output_hypernetworks_mlps[mask_token](tokens_BTD[:, 1 + mask_token])
+
+    def kernel_of(token: int) -> Tensor:
+        # Token 0 of the stream is the IoU token, the mask tokens follow.
+        return decoder.output_hypernetworks_mlps[token](tokens_BTD[:, 1 + token])
+
+    kernel = kernel_of(mask_token)
+    if background_token is not None:
+        kernel = kernel - kernel_of(background_token)
     return torch.einsum("bc,bchw->bhw", kernel, upscaled)

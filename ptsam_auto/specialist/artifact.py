@@ -1,7 +1,7 @@
 """The specialist as a small folder: learned tensors, and one JSON file that says all about them.
 
 specialist.json          settings, backbone and its hash, data, scores, versions
-specialist.safetensors   what was learned (8 KB for 2,048 numbers)
+specialist.safetensors   what was learned (8 KB for PTSAM's 2,048 numbers)
 report.html              the same for people, see `report`
 """
 
@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
 from ptsam_auto.errors import BackboneError, SpecialistError
+from ptsam_auto.methods import registry
 from ptsam_auto.methods.prompt_free import PromptFreeSam
-from ptsam_auto.methods.ptsam import PTSAMConfig, build
 from ptsam_auto.sam.checkpoint import find, load
 from ptsam_auto.specialist.predict import predict, probability
 
@@ -62,7 +62,7 @@ def save(folder: Path, model: PromptFreeSam, about: dict[str, Any]) -> None:
     Args:
         folder: exists.
         model: trained.
-        about: backbone (name, sha256), method (PTSAMConfig's fields), and whatever else should be told; JSON types.
+        about: backbone (name, sha256), method (its config's fields), and whatever else should be told; JSON types.
     """
     learned = {name: parameter.detach().cpu().contiguous() for name, parameter in model.trainable().items()}
     (folder / LEARNED).write_bytes(serialise(learned))
@@ -100,7 +100,7 @@ def load_specialist(folder: Path | str, *, backbone: str | None = None, device: 
             f"{folder} was made with backbone {made_with['name']} (SHA-256 {made_with['sha256'][:12]}...); "
             f"{backbone} is {found.sha256[:12]}....\nGive the checkpoint it was made with."
         )
-    model = build(found.sam, PTSAMConfig(**about["method"]), seed=0)
+    model = registry.build(found.sam, registry.config(about["method"]), seed=0)
     _fill(model, folder / LEARNED)
     return Specialist(model.to(device or default_device()).eval(), about)
 

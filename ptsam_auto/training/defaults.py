@@ -40,22 +40,45 @@ def families() -> list[str]:
     return list(_file())
 
 
-def adaptation(family: str, device: str) -> Default:
+def adaptation(family: str, device: str, method: str = "ptsam") -> Default:
     """What to adapt, "decoder" or "encoder", on this backbone and kind of hardware.
 
     Args:
         family: of `families()`.
         device: "cpu" or "cuda".
+        method: a name of `methods.registry`.
     """
-    entry = _family(family)["adapt"]
+    entry, possible = _family(family)["adapt"], adaptations(family, method)
+    if len(possible) == 1:
+        return Default("adapt", possible[0], f"{method} adapts nothing else")
     return Default("adapt", entry[device], entry["source"])
 
 
-def block(family: str, adapt: str) -> list[Default]:
-    """The frozen settings of one backbone and adaptation, in the file's order.
+def adaptations(family: str, method: str) -> list[str]:
+    """What a method can adapt, of `ADAPTATIONS`; see `adaptation` for the arguments."""
+    return [adapt for adapt in ADAPTATIONS if adapt in _of(method, family)]
+
+
+def block(family: str, adapt: str, method: str = "ptsam") -> list[Default]:
+    """The frozen settings of one backbone, adaptation and method, in the file's order.
+
+    The comparison's control is that all methods train alike, so a rival has PTSAM's recipe but for what its own block
+    says, such as its learning rate.
 
     Args:
         family: of `families()`.
-        adapt: of `ADAPTATIONS`.
+        adapt: of `adaptations(family, method)`.
+        method: a name of `methods.registry`.
     """
-    return [Default(path, entry["value"], entry["source"]) for path, entry in _family(family)[adapt].items()]
+    entries = _of("ptsam", family)[adapt]
+    if method != "ptsam":
+        own = {"method.name": {"value": method, "source": "the method asked for"}, **_of(method, family)[adapt]}
+        shared = {path: entry for path, entry in entries.items() if not path.startswith("method.") and path not in own}
+        entries = own | shared
+    return [Default(path, entry["value"], entry["source"]) for path, entry in entries.items()]
+
+
+def _of(method: str, family: str) -> dict[str, Any]:
+    """A method's blocks by adaptation; PTSAM's stand at the top of its backbone's."""
+    found = _family(family)
+    return found if method == "ptsam" else found[method]

@@ -26,8 +26,9 @@ def save(path: Path, training: Training, curve: list[EpochReport], key: str) -> 
     tensors = {}
     for name, parameter in training.model.trainable().items():
         tensors[name] = parameter.detach().contiguous()
-        for moment in MOMENTS:
-            tensors[f"{name}/{moment}"] = training.optimiser.state[parameter][moment].contiguous()
+        # AdamW has nothing on a tensor that no gradient reached yet; SAMed has some that none ever will.
+        for moment, value in training.optimiser.state.get(parameter, {}).items():
+            tensors[f"{name}/{moment}"] = value.contiguous()
     about = {"key": key, "step": str(training.step), "curve": json.dumps([asdict(report) for report in curve])}
     unfinished = path.with_suffix(".part")
     save_file(tensors, unfinished, metadata=about)
@@ -46,13 +47,17 @@ def load(path: Path, training: Training, key: str) -> list[EpochReport]:
             about = file.metadata()
             if about["key"] != key:
                 return []
+            stored = set(file.keys())
             with torch.no_grad():
                 for name, parameter in training.model.trainable().items():
                     parameter.copy_(file.get_tensor(name))
-                    training.optimiser.state[parameter] = {
-                        moment: file.get_tensor(f"{name}/{moment}").to("cpu" if moment == "step" else parameter.device)
-                        for moment in MOMENTS
-                    }
+                    if f"{name}/step" in stored:
+                        training.optimiser.state[parameter] = {
+                            moment: file.get_tensor(f"{name}/{moment}").to(
+                                "cpu" if moment == "step" else parameter.device
+                            )
+                            for moment in MOMENTS
+                        }
     except (FileNotFoundError, SafetensorError):
         return []
     training.step = int(about["step"])

@@ -1,8 +1,11 @@
 """The recipe's defaults are the paper's, its schedule a function of the step."""
 
+from dataclasses import replace
+
 import pytest
 
 from ptsam_auto.errors import ConfigError
+from ptsam_auto.methods import registry
 from ptsam_auto.training import defaults
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.settings import Settings
@@ -60,6 +63,30 @@ def test_every_frozen_block_loads_and_says_where_each_value_comes_from(family, a
     assert (settings.method.encoder_prompts > 0) == (adapt == "encoder")
     assert (settings.recipe.views > 0) == (adapt == "decoder"), "a bank needs a frozen encoder, and only that"
     assert all(default.source for default in block)
+
+
+RIVALS = [name for name in registry.METHODS if name != "ptsam"]
+
+
+@pytest.mark.parametrize("family", defaults.families())
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_rival_shares_our_recipe_but_for_its_learning_rate(family, rival):
+    assert defaults.adaptations(family, rival)
+    for adapt in defaults.adaptations(family, rival):
+        block = defaults.block(family, adapt, rival)
+        assert all(default.source for default in block)
+        its = Settings.from_paths({default.path: default.value for default in block})
+        ours = Settings.from_paths({default.path: default.value for default in defaults.block(family, adapt)})
+        assert replace(its.recipe, learning_rate=ours.recipe.learning_rate) == ours.recipe
+        assert its.augmentation == ours.augmentation
+        assert (its.method.name, its.method.tunes_encoder) == (rival, adapt == "encoder")
+        assert (its.method.mask_token, its.method.tiles) == (ours.method.mask_token, ours.method.tiles)
+
+
+def test_a_method_with_one_adaptation_takes_it_whatever_the_hardware():
+    assert defaults.adaptation("vit_b", "cuda", "autosam").value == "decoder"
+    assert defaults.adaptation("nano", "cpu", "samed").value == "encoder"
+    assert defaults.adaptation("vit_b", "cuda", "cellseg1").value == "encoder"
 
 
 @pytest.mark.parametrize("family", ["vit_b", "vit_l", "vit_h", "nano"])

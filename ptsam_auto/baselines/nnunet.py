@@ -1,0 +1,203 @@
+"""nnU-Net, a specialist from scratch (Sec. 4.1.1): its own planner, trainer and predictor, from its own package.
+
+It meets the other methods at `predict(image)`. In their loop it would no longer be nnU-Net, so it runs as its users run
+it, in a process and a folder of its own:
+
+work/job.json        what is trained, and for how long
+work/log.txt         whatever nnU-Net says
+work/raw/ preprocessed/ results/   its three folders
+
+Needs `pip install 'ptsam-auto[nnunet]'`; nothing of it is imported before it is called.
+"""
+
+# H W  an image's own size in px
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ptsam_auto.data.dataset import Pair, fingerprint
+from ptsam_auto.errors import ConfigError, OutputError, PtsamError
+
+DATASET = "Dataset001_ptsam"
+MODEL = Path("results") / DATASET / "nnUNetTrainer__nnUNetPlans__2d"
+WEIGHTS = MODEL / "fold_all" / "checkpoint_final.pth"
+POLL = 0.5  # seconds between two looks at the process
+
+
+@dataclass(frozen=True)
+class NnunetConfig:
+    """What nnU-Net leaves to its user. All else - network, patch, batch, loss, schedule - it plans itself.
+
+    Args:
+        epochs: the paper's and nnU-Net's 1,000.
+        steps_per_epoch: 20 in the paper (Sec. 4.1.3), nnU-Net's own is 250.
+        gpu_memory_gb: that the planner sizes patch and batch for; None for its own choice, which wants a GPU. A CPU
+            does with 1 or less.
+        workers: processes that preprocess and augment.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    epochs: int = 1000
+    steps_per_epoch: int = 20
+    gpu_memory_gb: float | None = None
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps_per_epoch", "workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"nnunet.{name} is {getattr(self, name)}; expected at least 1.")
+        if self.gpu_memory_gb is not None and not self.gpu_memory_gb > 0:
+            raise ConfigError(f"nnunet.gpu_memory_gb is {self.gpu_memory_gb}; expected a number above 0.")
+
+
+class Nnunet:
+    """A trained nnU-Net, with mirroring and overlapping windows at prediction, as its predictor does unasked.
+
+    Its weights are a pickle: open only a folder that `train` wrote here, none that you were sent.
+
+    Args:
+        work: a folder that `train` finished.
+        device: as torch names it.
+    """
+
+    def __init__(self, work: Path, device: str) -> None:
+        import torch
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        with _silence():
+            self._predictor = nnUNetPredictor(device=torch.device(device), allow_tqdm=False)
+            self._predictor.initialize_from_trained_model_folder(str(work / MODEL), ("all",), WEIGHTS.name)
+
+    @property
+    def trainable(self) -> int:
+        """Numbers that training changes, the heads of deep supervision included, as in Table 1."""
+        return sum(parameter.numel() for parameter in self._predictor.network.parameters())
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """The mask (H W, bool) of an image (H W 3, uint8, RGB)."""
+        planes_31HW = image.transpose(2, 0, 1)[:, None].astype(np.float32)
+        with _silence():
+            labels_1HW = self._predictor.predict_single_npy_array(planes_31HW, {"spacing": (999, 1, 1)})
+        return labels_1HW[0] == 1
+
+
+def train(
+    pairs: Sequence[Pair],
+    work: Path,
+    config: NnunetConfig,
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Nnunet:
+    """Train nnU-Net's 2-D configuration on all of the images; none is kept back, as none is for the other methods.
+
+    Stopped or killed and called again it continues: preprocessing once finished is not repeated, training goes on from
+    nnU-Net's last checkpoint (every twentieth of the epochs). nnU-Net draws from no seed, so two runs differ.
+
+    Args:
+        pairs: the training images.
+        work: nnU-Net's folder; made if it is missing.
+        config: how long, and for what machine.
+        device: "cuda", "mps" or "cpu".
+        progress: called with (epochs begun, epochs in all).
+
+    Raises:
+        PtsamError: nnU-Net is not installed, or failed.
+        OutputError: the folder holds another training, or cannot be written to.
+    """
+    if importlib.util.find_spec("nnunetv2") is None:
+        raise PtsamError("nnU-Net is not installed. Install it: pip install 'ptsam-auto[nnunet]'")
+    _claim(work, {"data": fingerprint(pairs), "nnunetv2": version("nnunetv2"), **asdict(config)})
+    if not (work / WEIGHTS).exists():
+        if not (work / "raw" / DATASET / "dataset.json").exists():
+            write_raw(pairs, work / "raw" / DATASET)
+        _run(work, config, device, progress)
+    progress(config.epochs, config.epochs)
+    return Nnunet(work, device)
+
+
+def _claim(work: Path, job: dict[str, Any]) -> None:
+    path = work / "job.json"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        if not path.exists() and any(work.iterdir()):
+            raise OutputError(f"{work} is not empty and not nnU-Net's.\nChoose another folder, or empty it first.")
+        if not path.exists():
+            path.write_text(json.dumps(job, indent=2))
+        if json.loads(path.read_text()) != job:
+            raise OutputError(f"{work} holds another training of nnU-Net, see {path}.\nChoose another folder.")
+    except OSError as error:
+        raise OutputError(f"Cannot write to {work}: {error.strerror}.\nChoose another folder.") from None
+
+
+def write_raw(pairs: Sequence[Pair], folder: Path) -> None:
+    """Write the images as nnU-Net wants them, dataset.json last: a folder that has it is whole."""
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for number, pair in enumerate(pairs):
+        sample = pair.load()
+        Image.fromarray(sample.image).save(folder / "imagesTr" / f"case{number:05d}_0000.png")
+        Image.fromarray(sample.mask.astype(np.uint8)).save(folder / "labelsTr" / f"case{number:05d}.png")
+    description = {
+        "channel_names": {"0": "red", "1": "green", "2": "blue"},
+        "labels": {"background": 0, "foreground": 1},
+        "numTraining": len(pairs),
+        "file_ending": ".png",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=2))
+
+
+def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int, int], None]) -> None:
+    """Plan, preprocess and train in a process that ends when this one does, whatever ends it."""
+    own = {f"nnUNet_{name}": str(work.resolve() / name) for name in ("raw", "preprocessed", "results")}
+    own |= {"nnUNet_n_proc_DA": str(config.workers), "nnUNet_def_n_proc": str(config.workers)}
+    own["nnUNet_wandb_enabled"] = "0"  # nothing leaves this machine
+    log = work / "log.txt"
+    command = [sys.executable, "-m", "ptsam_auto.baselines.nnunet_process", str(work.resolve()), device]
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            command,
+            env={**os.environ, **own},
+            stdin=subprocess.PIPE,  # held open by us alone; its end is how the process learns of ours
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            while process.poll() is None:
+                begun = re.findall(r"^.*: Epoch (\d+)\s*$", log.read_text(errors="replace"), re.MULTILINE)
+                progress(int(begun[-1]) if begun else 0, config.epochs)
+                time.sleep(POLL)
+        finally:
+            # Its own processes too; they are of its group.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        last = "\n".join(log.read_text(errors="replace").strip().splitlines()[-5:])
+        raise PtsamError(f"nnU-Net stopped with exit code {process.returncode}; the end of {log}:\n{last}")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without what nnU-Net's predictor says about each of its steps."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
