@@ -1,13 +1,19 @@
-"""What became of each trial, read from the journal."""
+"""What was asked of a search, and what became of each trial, read from its folder."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptsam_auto.errors import SearchError
 from ptsam_auto.search.space import Configuration
+from ptsam_auto.tracking import journal
 from ptsam_auto.tracking.journal import Event
+
+ABOUT, JOURNAL = "search.json", "journal.jsonl"
 
 
 @dataclass(frozen=True)
@@ -134,3 +140,31 @@ def apply(event: Event, trials: dict[int, Trial]) -> None:
 def finished(trials: Sequence[Trial]) -> list[Trial]:
     """Those that were trained to their end, the best first."""
     return sorted((trial for trial in trials if trial.state == "finished"), key=lambda trial: -trial.dice)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search on disk, under way or done.
+
+    Args:
+        folder: its.
+        about: the contents of search.json.
+        trials: by number.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    trials: list[Trial]
+
+
+def read_search(folder: Path) -> Search:
+    """A search as its folder tells it.
+
+    Raises:
+        SearchError: it is none.
+    """
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise SearchError(f"{folder} is not a search: it has no {ABOUT}.\nMake one: ptsam-auto search") from None
+    return Search(folder, about, trials_of(journal.read(folder / JOURNAL)[0]))

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from ptsam_auto.errors import ConfigError, OutputError, Problem, SearchError, listed
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.search.cells import SearchData, cells_of, read_data
-from ptsam_auto.search.records import Trial, finished, trials_of
+from ptsam_auto.search.records import ABOUT, JOURNAL, Search, Trial, finished, read_search, trials_of
 from ptsam_auto.search.space import Configuration, Space, described, read_space, settings_of
 from ptsam_auto.search.trial import Task
 from ptsam_auto.show import Show
@@ -32,23 +32,8 @@ from ptsam_auto.tracking import journal
 from ptsam_auto.tracking.journal import Journal
 from ptsam_auto.training import defaults
 
-ABOUT, JOURNAL, TABLE, FIGURES = "search.json", "journal.jsonl", "table.parquet", "figures"
+TABLE, FIGURES = "table.parquet", "figures"
 PACKAGES = ("ptsam-auto", "torch", "segment-anything", "ray", "optuna")
-
-
-@dataclass(frozen=True)
-class Search:
-    """A search on disk, under way or done.
-
-    Args:
-        folder: its.
-        about: the contents of search.json.
-        trials: by number.
-    """
-
-    folder: Path
-    about: dict[str, Any]
-    trials: list[Trial]
 
 
 def search(
@@ -115,19 +100,6 @@ def search(
         )
         _run(out, space, about, task, seed, address, at_once, track, show)
     return read_search(out)
-
-
-def read_search(folder: Path) -> Search:
-    """A search as its folder tells it.
-
-    Raises:
-        SearchError: it is none.
-    """
-    try:
-        about = json.loads((folder / ABOUT).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise SearchError(f"{folder} is not a search: it has no {ABOUT}.\nMake one: ptsam-auto search") from None
-    return Search(folder, about, trials_of(journal.read(folder / JOURNAL)[0]))
 
 
 class _claimed:  # noqa: N801 - used like a function
