@@ -157,9 +157,10 @@ def _write_block(document: tomlkit.TOMLDocument, found: Search, selection: Selec
         f"search {evidence['search']}, {evidence['date']}: Dice {100 * chosen.dice:.1f} +- "
         f"{100 * chosen.standard_error:.1f}, {len(about['data'])} datasets x {evidence['splits']} splits"
     )
-    now = {default.path: default.value for default in defaults.block(family, adapt)}
-    settled = {**about["asked"]["fixed"], **chosen.configuration}
     block = _table(_table(document, family), adapt)
+    now = {default.path: default.value for default in defaults.block(family, adapt)}
+    now |= {path: entry["value"] for path, entry in block.items()}
+    settled = {**about["asked"]["fixed"], **chosen.configuration}
     for path, value in chosen.settings.items():
         # What the search did not touch keeps its own provenance, unless the default has changed since.
         untouched = path not in settled and (now[path] == value if path in now else path not in about["base"])

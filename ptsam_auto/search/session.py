@@ -218,12 +218,11 @@ def _run(
     from ptsam_auto.tracking.log_search import SearchLog
 
     log = SearchLog(out, about) if track else None
-    events = Journal(out / JOURNAL)
     earlier = sum(trial.state != "running" for trial in trials_of(journal.read(out / JOURNAL)[0]))
     if earlier:
         show.say(f"Continuing: {earlier} of {space.trials} trials are done.")
     try:
-        with show.bar("Searching") as update:
+        with Journal(out / JOURNAL) as events, show.bar("Searching") as update:
             run_trials(
                 space,
                 about["base"],
@@ -237,7 +236,6 @@ def _run(
                 ),
             )
     finally:
-        events.close()
         found = read_search(out)
         if any(trial.rungs for trial in found.trials):
             _write_evidence(found)

@@ -295,6 +295,9 @@ class _Reading:
             return
         for path, given in search.items():
             where = f"search.{path}"
+            if path not in types():
+                self._problem(where, f"there is no such setting. {suggestion(str(path), types())}")
+                continue
             if path in self.values["fixed"]:
                 self._problem(where, "also among the fixed; keep one")
             kind, values = next(iter(given.items())) if isinstance(given, dict) and len(given) == 1 else (None, None)
@@ -323,7 +326,7 @@ class _Reading:
             self._problem(where, f"{kind} {values}; expected the smaller number first")
         elif log and values[0] <= 0:
             self._problem(where, f"{kind} {values}; expected numbers above 0")
-        elif types().get(path) is int and not whole:
+        elif types()[path] is int and not whole:
             self._problem(where, f"{kind} gives any number, {path} takes whole ones: int or choice")
         else:
             return Range(values[0], values[1], log, whole)

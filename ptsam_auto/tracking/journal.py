@@ -22,15 +22,17 @@ class Journal:
         self._file = path.open("ab")
         self._file.truncate(whole)
 
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
     def write(self, event: Event) -> None:
         """Append one event; its values are JSON's."""
         self._file.write(json.dumps(event).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Give the file back."""
-        self._file.close()
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[Event], int]:
