@@ -84,7 +84,7 @@ def test_what_was_sent_is_not_sent_again_and_what_is_new_joins_it(store, tmp_pat
     write(tmp_path, *rest)
     (tmp_path / "sent.json").write_text("{}")  # as if killed before it took note
     assert send(tmp_path)[0]
-    parent, children = runs(store)
+    _, children = runs(store)
     assert set(children) == {"trial 0", "trial 1"}
     for child in children.values():
         assert child.info.status == "FINISHED"

@@ -26,7 +26,7 @@ def end(number, configuration, state="finished"):
 def run(count, past=(), seed=0):
     """A search of one trial at a time; every fifth is stopped early, every seventh fails."""
     trials = list(past)
-    proposals = Proposals(SPACE, seed, [trial for trial in past])
+    proposals = Proposals(SPACE, seed, list(past))
     for number in range(len(trials), count):
         state = "failed" if number % 7 == 6 else "stopped" if number % 5 == 4 else "finished"
         trials.append(end(number, proposals.propose(number), state))
