@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from ptsam_auto.errors import SearchError
+from ptsam_auto.search import tuner
 from ptsam_auto.search.records import trials_of
 from ptsam_auto.search.space import Choice, Halving, Resources, settings_of
 from ptsam_auto.search.trial import trial
@@ -49,20 +50,8 @@ def test_trials_side_by_side_do_not_collide(ray, toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_finished_search_starts_nothing_and_a_longer_one_goes_on(ray, toy, tmp_path, monkeypatch):
-    few = listed(0.05, 0.02)
-    before = run(tmp_path, toy, few)
-    monkeypatch.setattr("ptsam_auto.search.tuner.tune.Tuner", None)  # any use would fail
-    assert run(tmp_path, toy, few) == before
-    monkeypatch.undo()
-    more = run(tmp_path, toy, listed(0.05, 0.02, 0.01))
-    assert more[:2] == before
-    assert more[2].configuration == {RATES: 0.01}
-    assert more[2].encoded == 0
-
-
-@pytest.mark.slow
-def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(ray, toy, tmp_path):
+def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(ray, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuner, "RETRIES", 1)
     path = "method.decoder_prompts"
     searched = space(
         search={RATES: Choice((0.05, 1e30)), path: Choice((1, 10**12))},
@@ -70,13 +59,14 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(ray, toy, tmp_pat
         trials=3,
         stop_early=None,
     )
-    hot, large, fine = run(tmp_path, toy, searched)
+    hot, large, fine = trials = run(tmp_path, toy, searched, at_once=1)
     assert hot.state == "failed"
     assert hot.error.startswith("The loss is nan at step ")
     assert large.state == "failed"
     assert "memory" in large.error
     assert (fine.state, len(fine.rungs)) == ("finished", 1)
-    assert [each.number for each in run(tmp_path, toy, searched)] == [0, 1, 2], "what failed for good is not run again"
+    monkeypatch.setattr(tuner.tune, "Tuner", None)  # any use would fail
+    assert run(tmp_path, toy, searched) == trials, "what has ended, also what failed for good, is not run again"
 
 
 def dies_once(marker, after):
