@@ -105,19 +105,21 @@ def run_trials(
 
 def _start(address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address:
-        ray.init(address=address, **quiet)
-        return
-    # On the loopback interface only, with the cores that this process may use.
-    ray.init(
-        address="local",
-        num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        object_store_memory=200 * 2**20,
-        **quiet,
-    )
+    where: dict[str, Any] = {"address": address}
+    if not address:
+        # On the loopback interface only, with the cores that this process may use.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        where = {"address": "local", "num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        where["object_store_memory"] = 200 * 2**20
+    try:
+        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray has no narrower type for it
+        ray.shutdown()
+        whose = f"No Ray cluster answers at {address}" if address else "Ray did not start on this machine"
+        raise SearchError(
+            f"{whose}: {str(error).splitlines()[0]}\n"
+            "Nothing is lost; a busy machine may need a second try: run the command again."
+        ) from None
 
 
 def _room(space: Space) -> int:
