@@ -145,14 +145,13 @@ def search(
     at_once: AtOnce = None,
     address: Address = None,
     allow_blank: AllowBlank = False,
-    device: Device = None,
     track: Track = True,
 ) -> None:
     """Look for better defaults on datasets that are not the user's own.
 
     Interrupted and started again, it continues where it was.
     """
-    _search(space, data, out, trials, backbone, seed, at_once, address, allow_blank, device, track, exhaustive=False)
+    _search(space, data, out, trials, backbone, seed, at_once, address, allow_blank, track, exhaustive=False)
 
 
 @app.command()
@@ -164,14 +163,13 @@ def ablate(
     at_once: AtOnce = None,
     address: Address = None,
     allow_blank: AllowBlank = False,
-    device: Device = None,
     track: Track = True,
 ) -> None:
     """Try every combination of a space's values, each to its end, on every split: the exhaustive form of search.
 
     Interrupted and started again, it continues where it was.
     """
-    _search(space, data, out, None, backbone, 0, at_once, address, allow_blank, device, track, exhaustive=True)
+    _search(space, data, out, None, backbone, 0, at_once, address, allow_blank, track, exhaustive=True)
 
 
 def _search(
@@ -184,7 +182,6 @@ def _search(
     at_once: int | None,
     address: str | None,
     allow_blank: bool,
-    device: str | None,
     track: bool,
     exhaustive: bool,
 ) -> None:
@@ -203,7 +200,6 @@ def _search(
             at_once=at_once,
             address=address,
             allow_blank=allow_blank,
-            device=device,
             track=track,
             show=Show(),
         )

@@ -27,7 +27,6 @@ from ptsam_auto.search.records import ABOUT, JOURNAL, Search, Trial, finished, r
 from ptsam_auto.search.space import Configuration, Space, described, read_space, settings_of
 from ptsam_auto.search.trial import Task
 from ptsam_auto.show import Show
-from ptsam_auto.specialist.artifact import default_device
 from ptsam_auto.tracking import journal
 from ptsam_auto.tracking.journal import Journal
 from ptsam_auto.training import defaults
@@ -49,7 +48,6 @@ def search(
     at_once: int | None = None,
     address: str | None = None,
     allow_blank: bool = False,
-    device: str | None = None,
     track: bool = True,
     show: Show | None = None,
 ) -> Search:
@@ -67,7 +65,6 @@ def search(
         at_once: trials side by side; by default as many as there is room for.
         address: of a running Ray cluster whose machines all see `out`; by default this machine.
         allow_blank: accept masks without foreground, or without background.
-        device: as torch names it; by default a GPU if there is one.
         track: log to MLflow.
         show: where progress goes; by default nowhere.
 
@@ -96,7 +93,7 @@ def search(
             folder=out.resolve(),
             most_views=space.most_views or settings_of(about["base"], space, {}).recipe.views,
             threads=space.resources.threads,
-            device=device or ("cuda" if space.resources.gpu and default_device() == "cuda" else "cpu"),
+            device="cuda" if space.resources.gpu else "cpu",
         )
         _run(out, space, about, task, seed, address, at_once, track, show)
     return read_search(out)

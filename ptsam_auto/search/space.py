@@ -93,7 +93,7 @@ class Resources:
 
     Args:
         cpu: cores, also a part of one.
-        gpu: GPUs, also a part of one.
+        gpu: GPUs, also a part of one; 0 computes on the CPU.
         threads: that a trial computes with, so that trials do not fight for cores.
     """
 

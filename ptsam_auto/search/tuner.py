@@ -40,7 +40,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # 
 from ray.tune.search import Searcher  # noqa: E402
 
 RETRIES = 2  # of a trial whose worker died; an error of the user's making is not tried again
-LATE = 1e-9  # shares are sums of binary fractions
+LATE = 1e-9  # ASHA multiplies its rungs out; a share must not fall short of one by a rounding
 
 
 def run_trials(
