@@ -135,9 +135,9 @@ def _contour(done: Sequence[Trial], space: Space, first: str, second: str) -> Fi
     x = np.array([_place(space, first, trial.configuration[first]) for trial in done], float)
     y = np.array([_place(space, second, trial.configuration[second]) for trial in done], float)
     dice = np.array([100 * trial.dice for trial in done])
-    logs = [np.log(v) if _is_log(space, path) else v for v, path in ((x, first), (y, second))]
-    flat = np.linalg.matrix_rank(np.stack(logs) - np.stack(logs).mean(axis=1, keepdims=True)) < 2
-    if not flat:
+    places = np.stack([x, y])
+    # Points on one line have no triangles between them.
+    if np.linalg.matrix_rank(places - places.mean(axis=1, keepdims=True)) == 2:
         axes.tricontourf(x, y, dice, levels=12, alpha=0.6)
     points = axes.scatter(x, y, c=dice, edgecolors="black")
     figure.colorbar(points, ax=axes, label="Dice, %")
