@@ -11,7 +11,8 @@ import json
 import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -99,27 +100,30 @@ def search(
     return read_search(out)
 
 
-class _claimed:  # noqa: N801 - used like a function
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
     """The folder is ours, and nobody else's, for as long as this lasts."""
-
-    def __init__(self, out: Path) -> None:
-        if out.is_dir() and not (out / ABOUT).exists() and any(path.name != "lock" for path in out.iterdir()):
-            raise OutputError(f"{out} is not empty and not a search.\nChoose another --out, or empty it first.")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(out / "lock", timeout=0)
-            self._lock.acquire()
-        except Timeout:
-            raise OutputError(
-                f"{out} is being worked on by another search.\nWait for it, or choose another --out."
-            ) from None
-        except OSError as error:
-            raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    if out.is_dir() and not (out / ABOUT).exists() and any(path.name != "lock" for path in out.iterdir()):
+        raise OutputError(f"{out} is not empty and not a search.\nChoose another --out, or empty it first.")
+    lock = FileLock(out / "lock", timeout=0)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise OutputError(
+            f"{out} is being worked on by another search.\nWait for it, or choose another --out."
+        ) from None
+    except OSError as error:
+        raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        # Bad input should leave nothing behind.
+        if not (out / ABOUT).exists():
+            (out / "lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                out.rmdir()
 
 
 def _about(
