@@ -249,7 +249,9 @@ def _run(
     _tell(out, found, show)
     if log:
         if logged:
-            show.say(f"MLflow has the search: mlflow ui --backend-store-uri {logged} --host 127.0.0.1")
+            remote = logged.startswith("http")
+            look = logged if remote else f"mlflow ui --backend-store-uri {logged} --host 127.0.0.1"
+            show.say(f"MLflow has the search: {look}")
         else:
             show.say(f"MLflow did not take all of it ({log.problem}); the same command sends what is missing.")
 

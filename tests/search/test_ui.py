@@ -17,7 +17,7 @@ import pytest
 from tests.search.test_log_search import runs, send, trial, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 120  # seconds; MLflow's server takes long to start
+PATIENCE = 300  # seconds; MLflow's server takes long to start
 # The page's own text, without what is hidden.
 TEXT = "document.body ? document.body.innerText : ''"
 
@@ -128,17 +128,14 @@ def test_the_parent_opens_onto_its_trials_and_their_curves(server, browser, stor
     async def visit(page):
         await page.call("Page.navigate", url=experiment)
         await page.until(f"({TEXT}).includes('toy')")
+        assert f"{1 + len(children)} matching runs" in await page.value(TEXT)
         assert "trial 1" not in await page.value(TEXT), "children are folded into their parent"
         await page.until("(b => b && (b.click(), true))(document.querySelector('[data-component-id*=runnamecell]'))")
         for name in children:
             await page.until(f"({TEXT}).includes({name!r})")
         # One click further: the same runs as charts.
         await page.call("Page.navigate", url=f"{experiment}?compareRunsMode=CHART")
-        await page.until(f"({TEXT}).includes('dice discs split 0')")
-        print(await page.value(TEXT))
-        print(await page.value("document.querySelectorAll('.js-plotly-plot, svg.main-svg').length"))
-        await page.call("Page.navigate", url=f"{experiment}/{parent.info.run_id}/artifacts")
-        await page.until(f"({TEXT}).includes('search.json')")
-        print(await page.value(TEXT))
+        await page.until("document.querySelectorAll('.js-plotly-plot, .main-svg').length > 0")
+        assert "dice" in await page.value(TEXT)
 
     look(browser, visit)
