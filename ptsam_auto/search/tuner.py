@@ -40,6 +40,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # 
 from ray.tune.search import Searcher  # noqa: E402
 
 RETRIES = 2  # of a trial whose worker died; an error of the user's making is not tried again
+STARTS = 3  # attempts at starting Ray, which waits 30 s for itself; a busy machine takes longer
 LATE = 1e-9  # ASHA multiplies its rungs out; a share must not fall short of one by a rounding
 
 
@@ -111,15 +112,17 @@ def _start(address: str | None) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         where = {"address": "local", "num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         where["object_store_memory"] = 200 * 2**20
-    try:
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray has no narrower type for it
-        ray.shutdown()
-        whose = f"No Ray cluster answers at {address}" if address else "Ray did not start on this machine"
-        raise SearchError(
-            f"{whose}: {str(error).splitlines()[0]}\n"
-            "Nothing is lost; a busy machine may need a second try: run the command again."
-        ) from None
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        except Exception as error:  # Ray has no narrower type for it
+            ray.shutdown()
+            if attempt == STARTS or address:
+                whose = f"No Ray cluster answers at {address}" if address else "Ray did not start on this machine"
+                raise SearchError(
+                    f"{whose}: {str(error).splitlines()[0]}\nNothing is lost: run the command again."
+                ) from None
 
 
 def _room(space: Space) -> int:
