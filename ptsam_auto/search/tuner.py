@@ -89,6 +89,8 @@ def run_trials(
                 scheduler=_scheduler(space, past),
                 # A worker keeps torch and the backbone from trial to trial.
                 reuse_actors=True,
+                # By default a folder is named after all settings.
+                trial_dirname_creator=lambda each: each.trial_id,
             ),
             run_config=tune.RunConfig(
                 name=f"{os.getpid()}",
