@@ -120,6 +120,112 @@ def evaluate(
     evaluate_folder(loaded, dataset, out, allow_blank, Show())
 
 
+SpaceName = Annotated[
+    str, typer.Argument(help="A YAML file, or one that comes with the package: smoke, decoder, encoder, prompt_counts.")
+]
+SearchData = Annotated[
+    list[Path], typer.Option("--data", help="Annotated images to search on, never to quote a score on; again for more.")
+]
+SearchOut = Annotated[Path | None, typer.Option(help="Where the search goes; by default ./NAME-search or -ablation.")]
+SearchBackbone = Annotated[str | None, typer.Option("--backbone", help="In place of the space's; as fit takes it.")]
+AtOnce = Annotated[
+    int | None, typer.Option(min=1, help="Trials side by side; by default as many as there is room for.")
+]
+Address = Annotated[
+    str | None, typer.Option(help="Of a running Ray cluster, as Ray has it; by default $RAY_ADDRESS or this machine.")
+]
+Track = Annotated[bool, typer.Option(help="Log to MLflow: ./mlflow.db, or where MLFLOW_TRACKING_URI points.")]
+
+
+@app.command()
+def search(
+    space: SpaceName,
+    data: SearchData,
+    out: SearchOut = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="In place of the space's; more carry a search on.")] = None,
+    backbone: SearchBackbone = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is proposed.")] = 0,
+    at_once: AtOnce = None,
+    address: Address = None,
+    allow_blank: AllowBlank = False,
+    track: Track = True,
+) -> None:
+    """Look for better defaults on datasets that are not the user's own.
+
+    Interrupted and started again, it continues where it was.
+    """
+    _search(space, data, out, trials, backbone, seed, at_once, address, allow_blank, track, exhaustive=False)
+
+
+@app.command()
+def ablate(
+    space: SpaceName,
+    data: SearchData,
+    out: SearchOut = None,
+    backbone: SearchBackbone = None,
+    at_once: AtOnce = None,
+    address: Address = None,
+    allow_blank: AllowBlank = False,
+    track: Track = True,
+) -> None:
+    """Try every combination of a space's values, each to its end, on every split: the exhaustive form of search.
+
+    Interrupted and started again, it continues where it was.
+    """
+    _search(space, data, out, None, backbone, 0, at_once, address, allow_blank, track, exhaustive=True)
+
+
+def _search(
+    space: str,
+    data: list[Path],
+    out: Path | None,
+    trials: int | None,
+    backbone: str | None,
+    seed: int,
+    at_once: int | None,
+    address: str | None,
+    allow_blank: bool,
+    track: bool,
+    exhaustive: bool,
+) -> None:
+    from ptsam_auto.search.session import search
+    from ptsam_auto.show import Show
+
+    try:
+        search(
+            space,
+            data,
+            out=out,
+            exhaustive=exhaustive,
+            trials=trials,
+            backbone=backbone,
+            seed=seed,
+            at_once=at_once,
+            address=address,
+            allow_blank=allow_blank,
+            track=track,
+            show=Show(),
+        )
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. The same command goes on: trials that ended are kept, others continue.", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def freeze(
+    search: Annotated[Path, typer.Argument(help="A folder that search or ablate wrote.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="The defaults file; by default $PTSAM_AUTO_DEFAULTS or ~/.config/ptsam-auto/defaults.toml."),
+    ] = None,
+) -> None:
+    """Choose the simplest configuration within one standard error of the best, and make it what fit uses."""
+    from ptsam_auto.search.freeze import freeze
+    from ptsam_auto.show import Show
+
+    freeze(search, to, Show())
+
+
 @app.command()
 def example(folder: Annotated[Path, typer.Argument(help="Where the images go; empty or new.")]) -> None:
     """Render 24 annotated images to try things on."""
@@ -158,9 +264,11 @@ def defaults(
     from ptsam_auto.training import defaults as frozen
 
     families = frozen.families()
+    own = frozen.user_file()
     if backbone is not None and backbone not in families:
         raise typer.BadParameter(f"{backbone} has no defaults; there are {', '.join(families)}.")
     console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(f"Your own defaults, {own}, {'go before the shipped ones.' if own.exists() else 'do not exist.'}")
     for family in [backbone] if backbone else families:
         unasked = {device: frozen.adaptation(family, device, method) for device in ("cpu", "cuda")}
         console.print(
@@ -174,6 +282,20 @@ def defaults(
             for default in frozen.block(family, adapt, method):
                 table.add_row(default.path, str(default.value), default.source)
             console.print(table)
+            evidence = frozen.evidence(family, adapt)
+            if evidence is not None:
+                console.print(_evidence(evidence))
+
+
+def _evidence(found: dict[str, Any]) -> str:
+    """What a block was frozen from, for people."""
+    sets = ", ".join(f"{one['name']} ({len(one['images'])} images, {one['fingerprint'][:12]})" for one in found["data"])
+    return (
+        f"Frozen from search {found['search']} of {found['date']}: trial {found['chosen']} is {found['rule']}.\n"
+        f"Dice {100 * found['dice']:.1f} +- {100 * found['standard_error']:.1f}, the best "
+        f"{100 * found['best_dice']:.1f} +- {100 * found['best_standard_error']:.1f}; trials: {found['trials']}; "
+        f"{found['splits']} splits with {found['train_images']} training images of {sets}."
+    )
 
 
 def _settings(texts: list[str]) -> dict[str, Any]:

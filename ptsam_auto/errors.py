@@ -5,13 +5,15 @@
     ├── ConfigError       a setting outside its range, or one that does not exist
     ├── BackboneError     SAM's weights: missing, not downloadable, not what their hash says
     ├── SpecialistError   a specialist that is unfinished, damaged or made for other weights
-    └── OutputError       a place that cannot be written to, or that holds finished work
+    ├── SearchError       a search that cannot run here, or from which nothing can be frozen
+    └── OutputError       a place that cannot be written to, or that holds other work
 
 A message names the thing, says what was expected and what was found, and what to do next.
 Any other exception is a bug of ours and keeps its traceback.
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +34,12 @@ class SpecialistError(PtsamError):
     """A specialist that is unfinished, damaged or made for other weights."""
 
 
+class SearchError(PtsamError):
+    """A search that cannot run here, or from which nothing can be frozen."""
+
+
 class OutputError(PtsamError):
-    """A place that cannot be written to, or that holds finished work."""
+    """A place that cannot be written to, or that holds other work."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,26 @@ class DatasetError(PtsamError):
     ) -> None:
         self.folder = folder
         self.problems = tuple(problems)
-        width = max(len(problem.where) for problem in problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = [f"{folder}/ has {count}:" if folder is not None else f"{count}:"]
-        lines += [f"  {problem.where:<{width}}{'  ' if width else ''}{problem.what}" for problem in problems]
-        super().__init__("\n".join([*lines, advice]))
+        super().__init__(listed(f"{folder}/" if folder is not None else None, problems, advice))
+
+
+def listed(title: str | None, problems: Sequence[Problem], advice: str) -> str:
+    """Every problem on a line of its own, in one message.
+
+    Args:
+        title: what they are problems of; None where each names its own place.
+        problems: at least one.
+        advice: what to do next, the last line.
+    """
+    width = max(len(problem.where) for problem in problems)
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = [f"{title} has {count}:" if title is not None else f"{count}:"]
+    lines += [f"  {problem.where:<{width}}{'  ' if width else ''}{problem.what}" for problem in problems]
+    return "\n".join([*lines, advice])
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What a misspelt word was perhaps meant to be, or else all there is; a sentence to end a message with."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."

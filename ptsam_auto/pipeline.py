@@ -83,6 +83,9 @@ def fit(
     train, held_out = _images(folder, Path(test) if test is not None else None, allow_blank, seed, show)
     device = device or artifact.default_device()
     plan = _plan(backbone, method, adapt, settings or {}, device, show)
+    met = _met(plan, [*train, *held_out.pairs])
+    if met:
+        show.say(met)
     model = registry.build(plan.backbone.sam.to(device), plan.settings.method, seed)
 
     work.mkdir(parents=True, exist_ok=True)
@@ -93,6 +96,7 @@ def fit(
     seconds = time.perf_counter() - began
 
     tuned, untuned, panels = _measure(model, plan, held_out.pairs, show)
+    evidence = defaults.evidence(plan.backbone.family, plan.adapt)
     about = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "backbone": {"name": plan.backbone.name, "sha256": plan.backbone.sha256},
@@ -100,6 +104,7 @@ def fit(
         **asdict(plan.settings),
         "seed": seed,
         "settings": plan.sources,
+        "searched": {key: value for key, value in evidence.items() if key != "data"} if evidence else None,
         "data": {
             "folder": folder.name,
             "fingerprint": fingerprint(train),
@@ -108,7 +113,7 @@ def fit(
             "held_out": [pair.name for pair in held_out.pairs],
         },
         "scores": {"tuned": tuned.as_dict(), "untuned": untuned.as_dict()},
-        "alarms": _alarms(tuned, untuned),
+        "alarms": [*_alarms(tuned, untuned), *([met] if met else [])],
         "cost": {
             "trainable": sum(parameter.numel() for parameter in model.trainable().values()),
             "bytes": sum(parameter.nbytes for parameter in model.trainable().values()),
@@ -201,6 +206,15 @@ def _plan(choice: str, method: str, adapt: str | None, changes: Mapping[str, Any
     sources |= {path: {"value": value, "source": "set by the user"} for path, value in changes.items()}
     settings = Settings.from_paths({path: source["value"] for path, source in sources.items()})
     return _Plan(backbone, adapt, settings, sources)
+
+
+def _met(plan: _Plan, pairs: Sequence[Pair]) -> str | None:
+    """What is to be said where images chose the defaults that are now measured on them."""
+    found = defaults.met(plan.backbone.family, plan.adapt, (pair.digest for pair in pairs))
+    if not found:
+        return None
+    sets = ", ".join(f"{count} of {name}" for name, count in found.items())
+    return f"The defaults were chosen on {sum(found.values())} of these images ({sets}): do not quote this score."
 
 
 def _key(plan: _Plan, train: Sequence[Pair], seed: int) -> str:

@@ -221,17 +221,42 @@ def test_subset_and_example(run, discs, tmp_path):
     assert err.startswith("drawn")
 
 
-def test_light_commands_do_not_import_torch():
+def test_light_commands_import_neither_torch_nor_ray():
     program = (
-        "import sys; from ptsam_auto import cli; sys.argv = ['ptsam-auto', {!r}]\n"
+        "import sys; from ptsam_auto import cli; sys.argv = ['ptsam-auto', *{!r}.split()]\n"
         "try: cli.main()\n"
-        "finally: print('torch' in sys.modules)"
+        "finally: print(bool({{'torch', 'ray', 'mlflow'}} & set(sys.modules)))"
     )
-    for command in ("--help", "defaults"):
+    for command in ("--help", "defaults", "search --help"):
         done = subprocess.run(
             [sys.executable, "-c", program.format(command)], capture_output=True, text=True, check=False
         )
         assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_search_and_freeze_say_what_is_wrong(run, discs, toy, tmp_path):
+    code, _, err = run("search", "smok", "--data", discs)
+    assert code == 1
+    assert err.endswith("smok is neither a file nor a search space. Did you mean smoke?\n")
+    code, _, err = run("freeze", discs)
+    assert (code, err) == (1, f"{discs} is not a search: it has no search.json.\nMake one: ptsam-auto search\n")
+    assert run("search", "smoke")[0] == 2, "without data"
+    code, _, err = run("ablate", "smoke", "--data", discs, "--backbone", toy)
+    assert code == 1
+    assert "search.recipe.learning_rate  a range of any numbers has no end; list values: choice" in err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "discs") == []
+
+
+def test_stopping_a_search_says_how_to_go_on(run, discs, toy, monkeypatch):
+    from ptsam_auto.search import tuner
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuner, "run_trials", stopped)
+    code, _, err = run("search", "smoke", "--data", discs, "--backbone", toy, "--no-track")
+    assert code == 130
+    assert err.endswith("\nStopped. The same command goes on: trials that ended are kept, others continue.\n")
 
 
 def test_defaults_say_where_each_value_comes_from(run):

@@ -1,7 +1,12 @@
 """An image of any size to its mask, at the image's own size."""
 
+# H W an image's own size, px  G patches a side
+
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import frame, resize, to_input, to_original
@@ -19,22 +24,40 @@ def probability(model: PromptFreeSam, image: np.ndarray) -> np.ndarray:
     Returns:
         H W, float32, 0 to 1.
     """
+    return blend(model, (features[None] for features in tile_features(model, image)), *image.shape[:2])
+
+
+@torch.no_grad()
+def tile_features(model: PromptFreeSam, image: np.ndarray) -> Iterator[Tensor]:
+    """The encoder's half: features, 256 G G, of each tile of an H W 3 uint8 RGB image in turn."""
     height, width = image.shape[:2]
-    total, weight = np.zeros((2, height, width), np.float32)
     for box in tiles(height, width, model.tiles, model.image_size):
-        answer = _of_tile(model, image[box])
-        say = ramp(*answer.shape)
+        tile = image[box]
+        inside = frame(tile.shape[0], tile.shape[1], model.image_size)
+        yield model.encode(to_input(model.sam, resize(tile, *inside), model.image_size)[None])[0]
+
+
+@torch.no_grad()
+def blend(model: PromptFreeSam, features_1256GG: Iterable[Tensor], height: int, width: int) -> np.ndarray:
+    """The decoder's half: each tile's answer in its place, H W, float32, 0 to 1.
+
+    Args:
+        model: any method's.
+        features_1256GG: of each tile, in the order of `tile_features`.
+        height: H.
+        width: W.
+    """
+    total, weight = np.zeros((2, height, width), np.float32)
+    boxes = tiles(height, width, model.tiles, model.image_size)
+    for box, features in zip(boxes, features_1256GG, strict=True):
+        rows, columns = total[box].shape
+        inside = frame(rows, columns, model.image_size)
+        logits = model.decode(features)[0]
+        answer = to_original(logits, inside, (rows, columns), model.image_size).sigmoid().cpu().numpy()
+        say = ramp(rows, columns)
         total[box] += say * answer
         weight[box] += say
     return total / weight
-
-
-def _of_tile(model: PromptFreeSam, tile: np.ndarray) -> np.ndarray:
-    height, width = tile.shape[:2]
-    inside = frame(height, width, model.image_size)
-    batch = to_input(model.sam, resize(tile, *inside), model.image_size)[None]
-    logits = model.decode(model.encode(batch))[0]
-    return to_original(logits, inside, (height, width), model.image_size).sigmoid().cpu().numpy()
 
 
 def predict(model: PromptFreeSam, image: np.ndarray) -> np.ndarray:

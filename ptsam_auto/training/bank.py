@@ -9,7 +9,6 @@ as many views as turns it gives the paper's training exactly.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import to_input
+from ptsam_auto.training import feature_files
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import Batch, schedule, targets, view
 
@@ -32,8 +32,8 @@ AT_ONCE = 4  # views in one pass through the encoder
 class FeatureBank:
     """Features of K views of each training image, half precision, in a folder that runs and processes may share.
 
-    Files are named by content (backbone, image, augmentation, seed), appear only when complete, and are mapped rather
-    than read: many readers share one copy in memory. Encoding that was cut short continues with the next image.
+    Files are named by content (backbone, image, augmentation, seed). Encoding that was cut short continues with the
+    next image, and processes that fill one bank share the images out.
 
     Args:
         folder: where the files lie or will lie.
@@ -44,6 +44,11 @@ class FeatureBank:
         recipe: for its views, steps and batch size.
         seed: of order and views.
         progress: called with (views done, views in all).
+        at_least: views to encode where the recipe wants fewer, so that runs with few and with many share one file.
+
+    Attributes:
+        views: views of an image that are drawn.
+        encoded: views that were encoded here rather than found.
     """
 
     def __init__(
@@ -56,23 +61,26 @@ class FeatureBank:
         recipe: Recipe,
         seed: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        at_least: int = 0,
     ) -> None:
         self._model, self._pairs, self._augmentation = model, pairs, augmentation
         self._batch_size, self._seed = recipe.batch_size, seed
         # More views than turns would be encoded for nothing.
         turns = -(-recipe.steps * recipe.batch_size // len(pairs))
         self.views = min(recipe.views, turns)
+        kept = max(self.views, at_least)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{self._key(pair, backbone_hash)}.arrow" for pair in pairs]
-        missing = [(pair, path) for pair, path in zip(pairs, paths, strict=True) if not path.exists()]
-        total = len(pairs) * self.views
-        done = total - len(missing) * self.views
-        for pair, path in missing:
-            progress(done, total)
-            self._encode(pair, path)
-            done += self.views
+        paths = [folder / f"{self._key(pair, backbone_hash, kept)}.arrow" for pair in pairs]
+        total = len(pairs) * kept
+        done = kept * sum(path.exists() for path in paths)
         progress(done, total)
-        self._tables = [pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0) for path in paths]
+
+        def made() -> None:
+            nonlocal done
+            progress(done := done + kept, total)
+
+        self.encoded = kept * feature_files.fill(paths, lambda i: self._encode(pairs[i], kept), made)
+        self._tables = [feature_files.read(path) for path in paths]
 
     def draw(self, step: int) -> Batch:
         """One step's views, read from the files."""
@@ -82,42 +90,36 @@ class FeatureBank:
             table, row = self._tables[image], turn % self.views
             features.append(table.column("features").to_numpy_ndarray()[row])
             height, width = table.column("height")[row].as_py(), table.column("width")[row].as_py()
-            bits = np.frombuffer(table.column("mask")[row].as_buffer(), np.uint8)
-            masks.append(np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool))
+            masks.append(feature_files.unpacked(table.column("mask")[row], height, width))
         target, inside = targets(masks, size)
         stacked = torch.from_numpy(np.stack(features)).float()
         return Batch(stacked.to(device), target.to(device), inside.to(device))
 
-    def _key(self, pair: Pair, backbone_hash: str) -> str:
+    def _key(self, pair: Pair, backbone_hash: str, views: int) -> str:
         contents = {
             "layout": LAYOUT,
             "backbone": backbone_hash,
             "pair": pair.digest,
             "augmentation": asdict(self._augmentation),
             "seed": self._seed,
-            "views": self.views,
+            "views": views,
             "image_size": self._model.image_size,
             "tiles": self._model.tiles,
         }
         return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:32]
 
     @torch.no_grad()
-    def _encode(self, pair: Pair, path: Path) -> None:
+    def _encode(self, pair: Pair, count: int) -> pa.RecordBatch:
         size, tiles = self._model.image_size, self._model.tiles
-        views = [view(pair, self._augmentation, turn, self._seed, size, tiles) for turn in range(self.views)]
+        views = [view(pair, self._augmentation, turn, self._seed, size, tiles) for turn in range(count)]
         features = []
         for start in range(0, len(views), AT_ONCE):
             images = [to_input(self._model.sam, one.image, size) for one in views[start : start + AT_ONCE]]
             features.append(self._model.encode(torch.stack(images)).half().cpu().numpy())
         columns = {
             "features": pa.FixedShapeTensorArray.from_numpy_ndarray(np.concatenate(features)),
-            "mask": pa.array([np.packbits(one.mask).tobytes() for one in views], pa.binary()),
+            "mask": pa.array([feature_files.packed(one.mask) for one in views], pa.binary()),
             "height": pa.array([one.mask.shape[0] for one in views], pa.int32()),
             "width": pa.array([one.mask.shape[1] for one in views], pa.int32()),
         }
-        batch = pa.record_batch(columns)
-        # Several processes may fill one bank: each writes its own file, and the last rename wins with the same bytes.
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        with pa.ipc.new_file(str(unfinished), batch.schema) as file:
-            file.write_batch(batch)
-        unfinished.replace(path)
+        return pa.record_batch(columns)

@@ -1,12 +1,23 @@
-"""What `fit` uses unasked: one data file, each value with its provenance. Knows no torch."""
+"""What `fit` uses unasked: one data file, each value with its provenance. Knows no torch.
 
+The shipped file speaks for everyone. A lab that searched on data of its own has a second one, of the same form, that
+`ptsam-auto freeze` writes; what stands there goes before.
+"""
+
+import os
 import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
+from ptsam_auto.errors import ConfigError
+
 ADAPTATIONS = ("decoder", "encoder")
+SEARCHED = "searched"  # beside a family's blocks: where a search's evidence stands
+DIGEST = 12  # characters of an image's digest that evidence keeps
 
 
 @dataclass(frozen=True)
@@ -24,20 +35,16 @@ class Default:
     source: str
 
 
-@cache
-def _file() -> dict[str, Any]:
-    return tomllib.loads((resources.files("ptsam_auto.training") / "defaults.toml").read_text())
-
-
-def _family(name: str) -> dict[str, Any]:
-    """A backbone's block, or that of the one it is said to be like."""
-    found = _file()[name]
-    return _family(found["like"]) if "like" in found else found
+def user_file() -> Path:
+    """The lab's own defaults: $PTSAM_AUTO_DEFAULTS, or ptsam-auto/defaults.toml in the user's configuration folder."""
+    if path := os.environ.get("PTSAM_AUTO_DEFAULTS"):
+        return Path(path)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ptsam-auto" / "defaults.toml"
 
 
 def families() -> list[str]:
     """The backbones that have a block, in the file's order."""
-    return list(_file())
+    return list(_shipped())
 
 
 def adaptation(family: str, device: str, method: str = "ptsam") -> Default:
@@ -82,3 +89,65 @@ def _of(method: str, family: str) -> dict[str, Any]:
     """A method's blocks by adaptation; PTSAM's stand at the top of its backbone's."""
     found = _family(family)
     return found if method == "ptsam" else found[method]
+
+
+def evidence(family: str, adapt: str) -> dict[str, Any] | None:
+    """The search that a block was frozen from, as `search.freeze` wrote it; None where there was none."""
+    return _family(family).get(SEARCHED, {}).get(adapt)
+
+
+def met(family: str, adapt: str, digests: Iterable[str]) -> dict[str, int]:
+    """Which of these images chose the block's values.
+
+    Args:
+        family: of `families()`.
+        adapt: of `ADAPTATIONS`.
+        digests: of pairs, see `data.dataset.Pair`.
+
+    Returns:
+        Dataset of the search to the number of images that are also in it; {} where there is none, as there should be.
+    """
+    found = evidence(family, adapt) or {"data": []}
+    seen = {digest[:DIGEST] for digest in digests}
+    counts = {one["name"]: len(seen.intersection(one["images"])) for one in found["data"]}
+    return {name: count for name, count in counts.items() if count}
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    return tomllib.loads((resources.files("ptsam_auto.training") / "defaults.toml").read_text())
+
+
+def _own() -> dict[str, Any]:
+    """The lab's own file; {} where there is none."""
+    path = user_file()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.\nMend or remove it; it holds your own defaults.") from None
+    for family, blocks in content.items():
+        if family not in _shipped():
+            raise ConfigError(f"{path}: there is no backbone {family}; there are {', '.join(_shipped())}.")
+        for adapt in ADAPTATIONS:
+            for setting, entry in blocks.get(adapt, {}).items():
+                if not isinstance(entry, dict) or not {"value", "source"} <= entry.keys():
+                    raise ConfigError(f"{path}: {family}.{adapt}, {setting}: expected {{ value = ..., source = ... }}.")
+    return content
+
+
+def _family(name: str) -> dict[str, Any]:
+    """A backbone's blocks: those of the one it is said to be like, then its own, then the lab's."""
+    shipped = _shipped()[name]
+    base = _family(shipped["like"]) if "like" in shipped else {}
+    return _over(_over(base, shipped), _own().get(name, {}))
+
+
+def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Blocks over blocks: an upper value goes before a lower one of the same name."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        is_block = isinstance(value, dict) and key != "adapt"
+        merged[key] = {**merged.get(key, {}), **value} if is_block else value
+    return merged

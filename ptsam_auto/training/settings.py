@@ -1,12 +1,11 @@
 """All that can be set about a fit, by dotted field paths: `recipe.learning_rate`, `method.decoder_prompts`, ..."""
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_type_hints
 
 from ptsam_auto.data.augment import Augmentation
-from ptsam_auto.errors import ConfigError
+from ptsam_auto.errors import ConfigError, suggestion
 from ptsam_auto.methods import registry
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.training.recipe import Recipe
@@ -44,19 +43,49 @@ class Settings:
             values: field path to value.
 
         Raises:
-            ConfigError: no such method, no such field, or a value outside its range.
+            ConfigError: no such method, no such field, or a value of the wrong type or outside its range.
         """
-        kinds = {part.name: part.default_factory for part in fields(cls)}
-        kinds["method"] = registry.named(values.get("method.name", "ptsam")).config
-        known = {f"{part}.{one.name}" for part, kind in kinds.items() for one in fields(kind)}  # type: ignore[arg-type]
-        for path in values:
-            if path not in known:
-                near = difflib.get_close_matches(path, known, n=1)
-                hint = f" Did you mean {near[0]}?" if near else f" There are: {', '.join(sorted(known))}."
-                raise ConfigError(f"There is no setting {path}.{hint}")
+        method = values.get("method.name", "ptsam")
+        known = types(method)
+        values = {path: _typed(path, value, known) for path, value in values.items()}
         parts = {}
-        for part, kind in kinds.items():
+        for part, kind in _kinds(method).items():
             prefix = f"{part}."
             chosen = {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
-            parts[part] = kind(**chosen)  # type: ignore[operator]
+            parts[part] = kind(**chosen)
         return cls(**parts)
+
+    def as_paths(self) -> dict[str, Any]:
+        """Every field's value by its path; the inverse of `from_paths`."""
+        return {f"{part}.{name}": value for part, group in asdict(self).items() for name, value in group.items()}
+
+
+WORDS = {int: "a whole number", float: "a number", str: "a word"}
+
+
+def types(method: str = "ptsam") -> dict[str, type]:
+    """The type of every field, by its path.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    return {
+        f"{part}.{name}": hint for part, kind in _kinds(method).items() for name, hint in get_type_hints(kind).items()
+    }
+
+
+def _kinds(method: str) -> dict[str, type]:
+    """What each part of the settings is made of."""
+    return {"method": registry.named(method).config, "recipe": Recipe, "augmentation": Augmentation}
+
+
+def _typed(path: str, value: Any, known: Mapping[str, type]) -> Any:  # noqa: ANN401 - whatever a user wrote
+    """The value as its field has it: a whole number is a number too, and nothing else is converted."""
+    if path not in known:
+        raise ConfigError(f"There is no setting {path}. {suggestion(path, known)}")
+    kind = known[path]
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{path} is {value!r}; expected {WORDS[kind]}.")
+    return value
