@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ptsam_auto.sam import checkpoint
 from ptsam_auto.search.cells import Cell
 from ptsam_auto.search.held_out import HeldOut
 from ptsam_auto.specialist.evaluate import evaluate
+from ptsam_auto.specialist.predict import predict
 from ptsam_auto.training import loop, resume
 from ptsam_auto.training.bank import FeatureBank
 from ptsam_auto.training.loop import EpochReport
@@ -152,7 +153,7 @@ class _Run:
         """Mean over the held-out images, 0 to 1."""
         if self._held_out is not None:
             return self._held_out.dice(self.model)
-        return evaluate(self.model, self.cell.held_out).dice
+        return evaluate(partial(predict, self.model), self.cell.held_out).dice
 
 
 @lru_cache(maxsize=1)

@@ -124,7 +124,7 @@ search:
     (YAML.replace("{choice: [1, 2, 8]}", "{choice: [0, 8]}"), "search.method.decoder_prompts method.decoder_prompts is "
      "0; expected at least 1."),
     (YAML.replace("method.decoder_prompts: {", "method.encoder_prompts: {"), "search.method.encoder_prompts "
-     "recipe.views is 2, but with encoder prompts the features change at every step; expected 0."),
+     "recipe.views is 2, but with a tuned encoder the features change at every step; expected 0."),
 ])  # fmt: skip
 def test_one_thing_wrong(written, text, found):
     if found is None:

@@ -1,5 +1,7 @@
 """A configuration is trained on all cells in lockstep, goes on where it was, and shares what is encoded."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from ptsam_auto.search.held_out import HeldOut
 from ptsam_auto.search.space import Choice, settings_of
 from ptsam_auto.search.trial import rungs, trial
 from ptsam_auto.specialist.evaluate import evaluate
+from ptsam_auto.specialist.predict import predict
 from ptsam_auto.training import feature_files
 from tests.search.toys import QUICK, cells, space, task
 from tests.toys import pairs
@@ -94,7 +97,7 @@ def test_measuring_from_kept_features_is_measuring(tmp_path, toy, tiles):
     model = ptsam.build(backbone.sam, ptsam.PTSAMConfig(tiles=tiles, prompt_std=1.0), seed=0)
     held_out = HeldOut(tmp_path, model, backbone.sha256, pairs(4))
     assert (held_out.encoded > 4) == (tiles == 2)
-    exact = evaluate(model, pairs(4)).dice
+    exact = evaluate(partial(predict, model), pairs(4)).dice
     assert 0 < exact < 1
     assert held_out.dice(model) == pytest.approx(exact, abs=0.005), "half precision moves single pixels"
     assert HeldOut(tmp_path, model, backbone.sha256, pairs(4)).encoded == 0
