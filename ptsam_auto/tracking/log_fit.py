@@ -1,7 +1,6 @@
 """A finished fit as an MLflow run: parameters, curves, scores, report, and the specialist as a registered model."""
 
 import io
-import re
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -11,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ptsam_auto.tracking.quiet import quiet_mlflow
+from ptsam_auto.tracking.quiet import BATCH, plain, quiet_mlflow
 from ptsam_auto.training.loop import EpochReport
 
 EXPERIMENT = "ptsam-auto"
-BATCH = 1000  # metrics in one call, MLflow's limit
 
 
 def log_fit(
@@ -73,10 +71,10 @@ def log_fit(
         for start in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         for title, picture in overlays.items():
-            mlflow.log_image(picture, f"overlays/{_plain(title)}.png")
+            mlflow.log_image(picture, f"overlays/{plain(title)}.png")
         mlflow.log_table(_columns(about["scores"]["tuned"]["images"]), "scores.json")
         mlflow.log_artifact(str(folder / "report.html"))
-        _register(mlflow, f"{_plain(name)}-specialist", folder, about)
+        _register(mlflow, f"{plain(name)}-specialist", folder, about)
     return mlflow.get_tracking_uri()
 
 
@@ -96,11 +94,6 @@ def _register(mlflow: Any, name: str, folder: Path, about: dict[str, Any]) -> No
             pip_requirements=[f"ptsam-auto=={about['versions']['ptsam-auto']}"],
             registered_model_name=name,
         )
-
-
-def _plain(name: str) -> str:
-    """A name that MLflow takes for models and files: it refuses dots, colons, slashes, quotes and more."""
-    return re.sub(r"[^\w -]", "_", name)
 
 
 def _text(values: dict[str, Any]) -> list[tuple[str, str]]:

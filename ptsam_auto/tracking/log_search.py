@@ -5,7 +5,6 @@ got to last time; what a server did not take is sent when it is back, at the end
 """
 
 import json
-import re
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,13 +13,12 @@ from typing import Any
 
 from ptsam_auto.tracking import journal
 from ptsam_auto.tracking.journal import Event
-from ptsam_auto.tracking.quiet import quiet_mlflow
+from ptsam_auto.tracking.quiet import BATCH, plain, quiet_mlflow
 
 EXPERIMENT = "ptsam-auto search"
 JOURNAL, SENT = "journal.jsonl", "sent.json"
 PAUSE = 2.0  # seconds between two looks at the journal
 LONGEST_PAUSE = 60.0  # after failures
-BATCH = 1000  # metrics in one call, MLflow's limit
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
 STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 
@@ -147,12 +145,12 @@ class SearchLog:
         about, asked = self._about, self._about["asked"]
         tags = {"ptsam.search": about["id"], "ptsam.commit": about["commit"] or "unknown"}
         tags |= {f"ptsam.version.{package}": version for package, version in about["versions"].items()}
-        tags |= {f"ptsam.fingerprint.{_plain(one['name'])}": one["fingerprint"] for one in about["data"]}
+        tags |= {f"ptsam.fingerprint.{plain(one['name'])}": one["fingerprint"] for one in about["data"]}
         parent = self._create(asked["space"], None, tags)
         parameters = {key: asked[key] for key in ("exhaustive", "adapt", "splits", "train_images", "seed")}
         parameters |= {"backbone": about["backbone"]["name"], "data": ", ".join(asked["data"])}
         self._client.log_batch(parent, params=[Param(key, str(value)) for key, value in parameters.items()])
-        self._client.log_text(parent, about["text"], f"{_plain(asked['space'])}.yaml")
+        self._client.log_text(parent, about["text"], f"{plain(asked['space'])}.yaml")
         self._client.log_dict(parent, about, "search.json")
         return parent
 
@@ -181,16 +179,11 @@ def _measures(event: Event) -> dict[str, float]:
     measures = {"dice": sum(cells.values()) / len(cells), "loss": event["loss"], "seconds": event["seconds"]}
     measures |= {"epoch": event["epoch"], "trainable": event["trainable"]}
     for name, dices in datasets.items():
-        measures[f"dice {_plain(name)}"] = sum(dices) / len(dices)
+        measures[f"dice {plain(name)}"] = sum(dices) / len(dices)
     for name, dice in cells.items():
         dataset, _, split = name.rpartition("/")
-        measures[f"dice {_plain(dataset)} split {split}"] = dice
+        measures[f"dice {plain(dataset)} split {split}"] = dice
     return measures
-
-
-def _plain(name: str) -> str:
-    """A name that MLflow takes."""
-    return re.sub(r"[^\w -]", "_", name)
 
 
 def _in_words(error: Exception) -> str:

@@ -1,7 +1,10 @@
 """MLflow set up for a lab: imported here only, without telemetry, and never waited for long."""
 
 import os
+import re
 from types import ModuleType
+
+BATCH = 1000  # metrics in one call, MLflow's limit
 
 
 def quiet_mlflow() -> ModuleType:
@@ -21,3 +24,8 @@ def quiet_mlflow() -> ModuleType:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     return mlflow
+
+
+def plain(name: str) -> str:
+    """A name that MLflow takes for models, files and metrics: it refuses dots, colons, slashes, quotes and more."""
+    return re.sub(r"[^\w -]", "_", name)
