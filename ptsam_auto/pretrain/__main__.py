@@ -36,10 +36,12 @@ def run(
     ] = None,
     weights: Annotated[str, typer.Option(help="Start from: scratch, nano, or a .safetensors file.")] = "scratch",
     seed: Annotated[int, typer.Option(min=0, help="Of views, tasks and fresh weights.")] = 0,
-    scenes: Annotated[float, typer.Option(min=0, max=1, help="Share of rendered scenes.")] = 0.35,
-    balance: Annotated[float, typer.Option(min=0, max=1, help="Balanced cross-entropy's weight at first.")] = 1.0,
+    scenes: Annotated[float, typer.Option(min=0, max=1, help="Share of rendered scenes.")] = 0.85,
+    balance: Annotated[float, typer.Option(min=0, max=1, help="Balanced cross-entropy's weight at first.")] = 0.3,
     warm_up: Annotated[int, typer.Option(min=0, help="Steps until the learning rate is at its peak.")] = 150,
     constant: Annotated[float, typer.Option(min=0, max=1, help="Share of the run before it decays.")] = 0.4,
+    detail: Annotated[float, typer.Option(min=0, help="Weight of fine detail that features may not lose.")] = 0.5,
+    bfloat16: Annotated[bool, typer.Option(help="Multiply matrices in bfloat16.")] = True,
     hours: Annotated[float | None, typer.Option(help="Most training time; the plan is then followed faster.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw batches ahead.")] = 1,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 100,
@@ -58,7 +60,7 @@ def run(
     settings = Settings(
         out=out,
         data=tuple(data or ()),
-        recipe=Recipe(stages, warm_up=warm_up, constant=constant, balance=balance),
+        recipe=Recipe(stages, warm_up=warm_up, constant=constant, balance=balance, detail=detail, bfloat16=bfloat16),
         weights=weights,
         seed=seed,
         scene_share=scenes,
@@ -102,6 +104,7 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(min=1, help="Of a specialist; the frozen default if not given.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Measure deep prompts too, which takes far longer.")] = False,
     deep_steps: Annotated[int | None, typer.Option(min=1, help="Of these; the frozen default if not given.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Sets judged side by side, each with a share of the cores.")] = 1,
     track: Annotated[bool, typer.Option("--track", help="Log the table to MLflow.")] = False,
 ) -> None:
     """Judge weights: untuned, as specialists, and beside controls. Markdown and Parquet; rows are measured once."""
@@ -123,6 +126,7 @@ def evaluate(
         deep=deep,
         deep_steps=deep_steps,
         parts=tuple(choice.value for choice in part) if part else ("zero-shot", "specialist"),
+        workers=workers,
     )
     judge(asked, f"python -m ptsam_auto.pretrain {shlex.join(sys.argv[1:])}", Show(), track)
 
@@ -161,7 +165,11 @@ class Display:
 
     def show(self, report: "StepReport") -> None:
         """Move the bar on."""
-        found: dict[str, float] = {"loss": report.loss, **{str(asked): iou for asked, iou in report.iou.items()}}
+        found: dict[str, float] = {
+            "loss": report.loss,
+            "lost": report.detail_error,
+            **{str(asked): iou for asked, iou in report.iou.items()},
+        }
         for name, value in found.items():
             self.recent[name] = value + (1 - 1 / SMOOTHED) * (self.recent.get(name, value) - value)
         words = "  ".join(f"{name} {value:.3f}" for name, value in self.recent.items())

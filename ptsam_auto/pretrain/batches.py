@@ -2,6 +2,7 @@
 
 # B images  S input side, px  T tasks of one sort  k points of a task  M = S / 2, side at which masks are compared
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -132,5 +133,21 @@ class Steps(Dataset):
 
 def batches(steps: Steps, start: int, stop: int, workers: int) -> Iterator[Batch]:
     """The batches of steps `start` to `stop`, drawn ahead in `workers` processes (0: when they are needed)."""
-    ahead = 4 if workers else None
-    return iter(DataLoader(steps, None, sampler=range(start, stop), num_workers=workers, prefetch_factor=ahead))
+    if not workers:
+        return iter(DataLoader(steps, None, sampler=range(start, stop)))
+    # A forked process would wait for ever for OpenCV's threads, which stayed behind in its parent.
+    ahead = DataLoader(
+        steps,
+        None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=4,
+        multiprocessing_context="spawn",
+        worker_init_fn=_give_way,
+    )
+    return iter(ahead)
+
+
+def _give_way(worker: int) -> None:  # noqa: ARG001 - DataLoader's signature
+    """What is drawn ahead can wait; the step that is being computed should not."""
+    os.nice(10)

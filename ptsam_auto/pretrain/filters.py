@@ -91,6 +91,11 @@ FILTERS: dict[str, Filter] = {
 }
 
 
+def lab(image_hw3: np.ndarray) -> np.ndarray:
+    """What filters look at: L*a*b*, float32, of uint8 RGB."""
+    return cv2.cvtColor(image_hw3.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
 def filtered(image_hw3: np.ndarray, name: str) -> np.ndarray | None:
     """Where the filter of that name answers clearly more than elsewhere in the image: h w bool; None if nowhere.
 
@@ -98,8 +103,7 @@ def filtered(image_hw3: np.ndarray, name: str) -> np.ndarray | None:
         image_hw3: uint8, RGB.
         name: of FILTERS.
     """
-    lab_hw3 = cv2.cvtColor(image_hw3.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    response = FILTERS[name](lab_hw3)
+    response = FILTERS[name](lab(image_hw3))
     spread = float(response.std())
     return response > response.mean() + STANDS_OUT * spread if spread >= FAINT else None
 

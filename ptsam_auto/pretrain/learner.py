@@ -2,6 +2,7 @@
 
 # S input side, px
 
+import itertools
 import time
 from collections.abc import Mapping
 
@@ -11,16 +12,16 @@ from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from ptsam_auto.pretrain.batches import Batch
+from ptsam_auto.pretrain.beside import Beside
 from ptsam_auto.pretrain.objective import Judged, judge
 from ptsam_auto.pretrain.recipe import Recipe
-from ptsam_auto.sam.generalist import DECODER_WIDTH, Architecture, build, from_state, resized
+from ptsam_auto.sam.generalist import Architecture, build, from_state, resized
 
 PARTS = ("weights", "average", "first", "second")  # what is kept of a tensor; the last two are AdamW's moments
 UNTRAINED = ("prompt_encoder.mask_downscaling.",)  # nobody prompts nano with a mask
-CONCEPTS = "concepts"  # the concepts' prompts stand among the weights while they are learned, and are not exported
-PROMPTS = 8  # of a concept, as many as a specialist has
-PROMPT_STD = 0.1
-PROMPT_HASTE = 20  # their learning rate over the network's: a concept comes up once in a hundred tasks
+BESIDE = "beside."  # what is learned beside the network stands among the weights by this name, and is not exported
+CONCEPTS = BESIDE + "concepts_VPD"
+CONCEPT_HASTE = 20  # their learning rate over the network's: a concept comes up once in a hundred tasks
 
 State = dict[str, Tensor]
 
@@ -36,7 +37,7 @@ class Learner:
 
     Attributes:
         sam: the network, with gradients.
-        concepts_VPD: the concepts' prompts, with gradients.
+        beside: what is learned with it, with gradients.
         average: the running average of all that is trained.
         step: steps done.
         images: images seen.
@@ -47,8 +48,8 @@ class Learner:
         self.recipe = recipe
         self.step, self.images, self.seconds = 0, 0, 0.0
         weights = resized({name: tensor.float() for name, tensor in state.items()}, size)
-        generator = torch.Generator().manual_seed(0)
-        weights[CONCEPTS] = PROMPT_STD * torch.randn(concepts, PROMPTS, DECODER_WIDTH, generator=generator)
+        self.beside = Beside(concepts)
+        weights |= {BESIDE + name: tensor.clone() for name, tensor in self.beside.state_dict().items()}
         moments = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
         self._place({"weights": weights, "average": weights, "first": moments, "second": moments}, size)
 
@@ -56,22 +57,23 @@ class Learner:
         """Build network and optimiser at `size` from the four parts (of this size)."""
         self.size = size
         self.sam: Sam = from_state({name: tensor.clone() for name, tensor in network(parts["weights"]).items()})
-        self.concepts_VPD = nn.Parameter(parts["weights"][CONCEPTS].clone())
+        beside = {n.removeprefix(BESIDE): t for n, t in parts["weights"].items() if n.startswith(BESIDE)}
+        self.beside.load_state_dict(beside)
         self.average: State = {name: tensor.clone() for name, tensor in parts["average"].items()}
         self.trained: dict[str, nn.Parameter] = {}
-        for name, parameter in self.sam.named_parameters():
+        beside_named = ((BESIDE + name, parameter) for name, parameter in self.beside.named_parameters())
+        for name, parameter in itertools.chain(self.sam.named_parameters(), beside_named):
             if not name.startswith(UNTRAINED):
                 self.trained[name] = parameter.requires_grad_(True)
                 # A zero rather than no gradient: every tensor takes part in every step, whatever a batch asked.
                 parameter.grad = torch.zeros_like(parameter)
-        matrices = [p for p in self.trained.values() if p.ndim > 1]
+        concepts = self.trained[CONCEPTS]
+        matrices = [p for p in self.trained.values() if p.ndim > 1 and p is not concepts]
         others = [p for p in self.trained.values() if p.ndim <= 1]
-        self.concepts_VPD.grad = torch.zeros_like(self.concepts_VPD)
-        self.trained[CONCEPTS] = self.concepts_VPD
         groups = [
             {"params": matrices, "weight_decay": self.recipe.decay, "haste": 1},
             {"params": others, "weight_decay": 0.0, "haste": 1},
-            {"params": [self.concepts_VPD], "weight_decay": 0.0, "haste": PROMPT_HASTE},
+            {"params": [concepts], "weight_decay": 0.0, "haste": CONCEPT_HASTE},
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=self.recipe.betas)
         for name, parameter in self.trained.items():
@@ -83,7 +85,7 @@ class Learner:
 
     def parts(self) -> dict[str, State]:
         """Everything that training changes, by part and name; the tensors are the learner's own."""
-        weights = self.sam.state_dict() | {CONCEPTS: self.concepts_VPD.detach()}
+        weights = self.sam.state_dict() | {BESIDE + name: t for name, t in self.beside.state_dict().items()}
         moments = {name: self.optimiser.state[parameter] for name, parameter in self.trained.items()}
         zero = torch.zeros(())
         first = {
@@ -121,7 +123,8 @@ class Learner:
         rate = self.recipe.learning_rate(self.step, progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["haste"]
-        judged = judge(self.sam, self.concepts_VPD, batch, self.recipe.balance_at(progress))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
+            judged = judge(self.sam, self.beside, batch, self.recipe.balance_at(progress), self.recipe.detail)
         self.optimiser.zero_grad(set_to_none=False)
         judged.loss.backward()
         norm = float(nn.utils.clip_grad_norm_(list(self.trained.values()), self.recipe.clip))
@@ -142,7 +145,7 @@ class Learner:
 
 def network(state: Mapping[str, Tensor]) -> State:
     """What of a learner's weights is SAM."""
-    return {name: tensor for name, tensor in state.items() if name != CONCEPTS}
+    return {name: tensor for name, tensor in state.items() if not name.startswith(BESIDE)}
 
 
 def fresh(architecture: Architecture, seed: int) -> State:

@@ -19,6 +19,7 @@ class StepReport:
         loss: of this step's batch.
         iou: by what was asked, this batch's mean IoU, 0 to 1.
         quality_error: mean squared error of the predicted IoU.
+        detail_error: share of fine detail that cannot be read off the features.
         learning_rate: in this step.
         gradient_norm: before clipping.
         progress: through the whole run when this step began, 0 to 1.
@@ -29,6 +30,7 @@ class StepReport:
     loss: float
     iou: dict[Asked, float]
     quality_error: float
+    detail_error: float
     learning_rate: float
     gradient_norm: float
     progress: float
@@ -67,6 +69,7 @@ def steps(
                 float(judged.loss.detach()),
                 judged.iou,
                 judged.quality_error,
+                judged.detail_error,
                 rate,
                 norm,
                 progress,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ptsam_auto.pretrain.batches import Batch
+from ptsam_auto.pretrain.beside import Beside
 from ptsam_auto.pretrain.tasks import Asked
 from ptsam_auto.sam.encode import encode
 
@@ -23,30 +24,35 @@ class Judged:
     """One step's loss and what people want to see of it.
 
     Args:
-        loss: scalar with gradient; the mean over all tasks.
+        loss: scalar with gradient; the mean over all tasks, and the weighted loss of detail.
         iou: by what was asked, the best candidate's mean IoU, 0 to 1.
         quality_error: mean squared error of the predicted IoU.
+        detail_error: share of fine detail that cannot be read off the features.
     """
 
     loss: Tensor
     iou: dict[Asked, float]
     quality_error: float
+    detail_error: float
 
 
-def judge(sam: Sam, concepts_VPD: Tensor, batch: Batch, balance: float) -> Judged:
+def judge(sam: Sam, beside: Beside, batch: Batch, balance: float, detail: float = 0.0) -> Judged:
     """Encode the batch once, answer all its tasks, compare.
 
     Args:
         sam: with gradients.
-        concepts_VPD: with gradients; each of V concepts has P prompts for the decoder, as a specialist has.
+        beside: with gradients; its concepts' prompts are for the decoder, as a specialist's are.
         batch: B images.
         balance: 1 weighs foreground and background equally in the cross-entropy, 0 weighs pixels equally.
+        detail: weight of what the features lost of the images.
     """
-    features_B256GG = encode(sam.image_encoder, (batch.images - sam.pixel_mean) / sam.pixel_std)
+    images_B3SS = (batch.images - sam.pixel_mean) / sam.pixel_std
+    features_B256GG = encode(sam.image_encoder, images_B3SS)
+    lost = beside.detail_error(images_B3SS, features_B256GG, batch.inside)
     total, tasks, iou, quality = features_B256GG.new_zeros(()), 0, {}, 0.0
     for asked, questions in batch.questions.items():
         if asked == "concept":
-            prompts_TkD = concepts_VPD[questions.concepts]
+            prompts_TkD = beside.concepts_VPD[questions.concepts]
         else:
             prompts_TkD = embed(sam.prompt_encoder, questions.points, questions.roles)
         features_T256GG = features_B256GG[questions.image]
@@ -59,7 +65,7 @@ def judge(sam: Sam, concepts_VPD: Tensor, batch: Batch, balance: float) -> Judge
         tasks += len(questions.image)
         quality += float(quality_loss.detach().sum())
         iou[asked] = float(iou_TA.amax(1).mean())
-    return Judged(total / tasks, iou, quality / tasks)
+    return Judged(total / tasks + detail * lost, iou, quality / tasks, float(lost.detach()))
 
 
 def answer(sam: Sam, features_T256GG: Tensor, prompts_TkD: Tensor, tokens: slice) -> tuple[Tensor, Tensor]:
@@ -78,7 +84,7 @@ def answer(sam: Sam, features_T256GG: Tensor, prompts_TkD: Tensor, tokens: slice
     upscaled = decoder.output_upscaling(source_TND.transpose(1, 2).reshape(T, -1, G, G))
     heads = list(enumerate(decoder.output_hypernetworks_mlps))[tokens]
     kernels = torch.stack([head(tokens_TND[:, 1 + number]) for number, head in heads], dim=1)
-    coarse = torch.einsum("tac,tchw->tahw", kernels, upscaled)
+    coarse = torch.einsum("tac,tchw->tahw", kernels, upscaled).float()
     logits_TAMM = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
     return logits_TAMM, decoder.iou_prediction_head(tokens_TND[:, 0])[:, tokens]
 

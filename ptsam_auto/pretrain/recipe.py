@@ -32,20 +32,24 @@ class Recipe:
         warm_up: steps until the learning rate has risen to its peak.
         constant: share of all steps before it decays, along a cosine, to zero.
         balance: weight of the balanced cross-entropy in the first half; it fades to the plain one in the second.
+        detail: weight of the loss of detail, see `beside`.
         betas: AdamW's.
         decay: AdamW's, on matrices only.
         clip: the gradient's largest norm.
         averaging: share of the old average that a step keeps (EMA), ramped from 0 in the first steps.
+        bfloat16: multiply matrices in bfloat16; weights, their moments and losses stay float32.
     """
 
     stages: tuple[Stage, ...]
     warm_up: int = 150
     constant: float = 0.4
-    balance: float = 1.0
+    balance: float = 0.3
+    detail: float = 0.5
     betas: tuple[float, float] = (0.9, 0.98)
     decay: float = 0.05
     clip: float = 1.0
     averaging: float = 0.998
+    bfloat16: bool = True
 
     @property
     def steps(self) -> int:
@@ -81,8 +85,8 @@ class Recipe:
         return min(self.averaging, (1 + step) / (10 + step))
 
 
-# A proposal that was not run yet; MODEL_CARD.md says what the embedded weights took.
-FROM_SCRATCH = (Stage(256, 8, 6000, 4e-4), Stage(384, 4, 3000, 3e-4), Stage(512, 4, 3000, 2e-4))
+# What the embedded weights took, but for when the rate began to fall: see MODEL_CARD.md.
+FROM_SCRATCH = (Stage(256, 8, 3400, 5e-4), Stage(384, 6, 500, 4e-4), Stage(512, 4, 400, 1e-3))
 
 
 def parse_stage(text: str) -> Stage:

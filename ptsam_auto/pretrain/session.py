@@ -45,7 +45,7 @@ class Settings:
     recipe: Recipe
     weights: str = "scratch"
     seed: int = 0
-    scene_share: float = 0.35
+    scene_share: float = 0.85
     workers: int = 1
     hours: float | None = None
     checkpoint_every: int = 100

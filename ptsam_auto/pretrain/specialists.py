@@ -12,9 +12,8 @@ from ptsam_auto.data.dataset import Pair
 from ptsam_auto.methods import ptsam
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.training import defaults, loop
-from ptsam_auto.training.bank import FeatureBank
+from ptsam_auto.training.bank import views_for
 from ptsam_auto.training.settings import Settings
-from ptsam_auto.training.views import FreshViews, Views
 
 Progress = Callable[[int, int], None]
 
@@ -53,11 +52,7 @@ def specialise(
     model = ptsam.build(sam, settings.method, seed)
     recipe = settings.recipe
     with tempfile.TemporaryDirectory(dir=scratch, prefix="bank-") as bank:
-        views: Views
-        if recipe.views:
-            views = FeatureBank(Path(bank), model, sha256, pairs, settings.augmentation, recipe, seed)
-        else:
-            views = FreshViews(model, pairs, settings.augmentation, recipe.batch_size, seed)
+        views = views_for(model, sha256, pairs, settings, seed, Path(bank))
         for report in loop.epochs(loop.start(model, recipe), views, recipe):
             progress(report.step, recipe.steps)
     return model, time.process_time() - began

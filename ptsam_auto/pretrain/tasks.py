@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ptsam_auto.pretrain.filters import FILTERS, filtered
+from ptsam_auto.pretrain.looks import alike
 from ptsam_auto.pretrain.sources import Regions, Rng
 
 # In SAM's prompt encoder a point is a background click, a foreground click, or one of a box's two corners.
@@ -17,6 +18,8 @@ NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
 Asked = Literal["box", "click", "clicks", "group", "concept"]
 
 SMALLEST_SHARE = 1 / 64**2 / 2  # of the frame: a region below half a 64th x 64th is not asked about
+MOST_CONCEPTS = 2  # asked of an image
+MIDST = 7  # px around a click that should show the same
 BOX_JITTER = 0.05  # standard deviation of a corner, in box sides
 
 
@@ -40,7 +43,7 @@ class Task:
 
 
 def tasks(rng: Rng, regions: Regions) -> list[Task]:
-    """A box, clicks, a group (where kinds are not known, a box), a concept (or a click), and what a filter sees.
+    """A box, clicks, a group (where kinds are not known, a box), concepts (or a click), what a filter sees, a look.
 
     "All of these" comes up again and again since it is what a specialist will be asked. Empty if no region is large
     enough.
@@ -57,8 +60,9 @@ def tasks(rng: Rng, regions: Regions) -> list[Task]:
     return [
         *found,
         group_task(rng, regions) or box_task(rng, masks[2]),
-        concept_task(rng, regions) or click_task(rng, masks[3], 1),
+        *(concept_tasks(rng, regions) or [click_task(rng, masks[3], 1)]),
         *filter_tasks(rng, regions),
+        *look_tasks(rng, regions),
     ]
 
 
@@ -103,11 +107,12 @@ def group_task(rng: Rng, regions: Regions) -> Task | None:
     return _with_negatives(rng, answer, positive, kind_hw > 0, at_least=0)
 
 
-def concept_task(rng: Rng, regions: Regions) -> Task | None:
-    """Everything that one of the image's concepts stands for, from nothing but the concept's own prompt.
+def concept_tasks(rng: Rng, regions: Regions) -> list[Task]:
+    """Everything that a concept of the image stands for, from nothing but the concept's own prompt; up to two.
 
     It is what a specialist does, learned for many specialists at once while the network itself still learns.
     """
+    found: list[Task] = []
     for name in rng.permutation(sorted(regions.concepts)):
         kinds = regions.concepts[name]
         if not kinds:
@@ -115,8 +120,8 @@ def concept_task(rng: Rng, regions: Regions) -> Task | None:
         elif regions.kinds is not None:
             answer = np.isin(regions.kinds, list(kinds))[regions.labels]
         if _askable(answer):
-            return _called(str(name), answer)
-    return None
+            found.append(_called(str(name), answer))
+    return found[:MOST_CONCEPTS]
 
 
 def filter_tasks(rng: Rng, regions: Regions) -> list[Task]:
@@ -124,6 +129,25 @@ def filter_tasks(rng: Rng, regions: Regions) -> list[Task]:
     name = str(rng.choice(list(FILTERS)))
     answer = filtered(regions.image, name)
     return [_called(name, answer)] if answer is not None and _askable(answer) else []
+
+
+def look_tasks(rng: Rng, regions: Regions) -> list[Task]:
+    """All that looks alike, from clicks on it and beside it; none where nothing stands out."""
+    answer = alike(rng, regions.image)
+    if answer is None or not _askable(answer):
+        return []
+    # A click in the midst of its look says more than one on a speck.
+    midst, other = (_midst(mask) for mask in (answer, ~answer))
+    positive = [pixel_of(rng, midst) for _ in range(int(rng.integers(2, 9)))]
+    negative = [pixel_of(rng, other) for _ in range(int(rng.integers(2, 7)))]
+    roles = np.array([POSITIVE] * len(positive) + [NEGATIVE] * len(negative))
+    return [Task("group", np.stack(positive + negative), roles, answer)]
+
+
+def _midst(mask: np.ndarray) -> np.ndarray:
+    """Pixels surrounded by their like; all of the mask if it has none."""
+    inner = mask & (cv2.blur(mask.astype(np.float32), (MIDST, MIDST)) > 0.8)
+    return inner if inner.any() else mask
 
 
 def _called(concept: str, answer: np.ndarray) -> Task:

@@ -1,12 +1,13 @@
 """The run in MLflow, for those who ask: metrics in batches, a store that fails never stops training."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-BATCH = 500  # metrics in one call; single calls cost a quarter of a second each
+from ptsam_auto.tracking.quiet import BATCH, quiet_mlflow
+
+ENOUGH = 500  # waiting numbers before they are written; single calls cost a quarter of a second each
 
 
 class Tracker:
@@ -22,11 +23,7 @@ class Tracker:
     """
 
     def __init__(self, name: str, parameters: Mapping[str, Any], run_id: str | None = None) -> None:
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-        import mlflow
+        mlflow = quiet_mlflow()
         from mlflow.entities import Metric, Param
 
         self.client, self.metric = mlflow.MlflowClient(), Metric
@@ -41,7 +38,7 @@ class Tracker:
         """Keep numbers; they are written once enough are waiting."""
         now = int(time.time() * 1000)
         self.waiting += [self.metric(key, float(value), now, step) for key, value in values.items()]
-        if len(self.waiting) >= BATCH:
+        if len(self.waiting) >= ENOUGH:
             self.flush()
 
     def flush(self) -> None:
@@ -50,8 +47,8 @@ class Tracker:
 
         waiting, self.waiting = self.waiting, []
         try:
-            for start in range(0, len(waiting), 1000):
-                self.client.log_batch(self.run_id, metrics=waiting[start : start + 1000])
+            for start in range(0, len(waiting), BATCH):
+                self.client.log_batch(self.run_id, metrics=waiting[start : start + BATCH])
         except MlflowException as problem:
             print(f"MLflow did not take {len(waiting)} numbers: {problem}")
 

@@ -10,7 +10,7 @@ import numpy as np
 from ptsam_auto.pretrain.sources import Regions, Rng
 from ptsam_auto.sam.preprocess import frame, resize
 
-LARGEST_ENLARGEMENT = 1.5  # crops of small images, enlarged, taught the trial that fine texture does not exist
+LARGEST_ENLARGEMENT = 2.0  # as far as tiles enlarge an image that a specialist is shown, see `sam.tiles`
 
 
 def view(rng: Rng, regions: Regions, size: int) -> Regions:
@@ -27,10 +27,10 @@ def scaled(regions: Regions, size: int) -> Regions:
 
 
 def cropped(rng: Rng, regions: Regions, size: int) -> Regions:
-    """35 to 100 % of the area, nearly square; larger where the crop would have to be enlarged too much."""
+    """30 to 100 % of the area, nearly square; larger where the crop would have to be enlarged too much."""
     H, W = regions.labels.shape
     aspect = np.exp(rng.uniform(-0.35, 0.35))
-    side = np.sqrt(rng.uniform(0.35, 1.0) * H * W)
+    side = np.sqrt(rng.uniform(0.3, 1.0) * H * W)
     side = max(side, size / LARGEST_ENLARGEMENT)
     height = min(H, round(side * np.sqrt(aspect)))
     width = min(W, round(side / np.sqrt(aspect)))

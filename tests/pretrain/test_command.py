@@ -29,12 +29,12 @@ def test_a_run_from_the_command_line_to_its_export(tmp_path, capsys):
     words += ["--export-every", 3, "--workers", 0]
     call(*words)
     said = capsys.readouterr().out
-    assert "5 steps; 35% scenes, the rest from: mix 18, cells 3." in said
+    assert "5 steps; 85% scenes, the rest from: mix 18, cells 3." in said
     assert "Step 3, held out, 128 px: IoU from a box" in said
     assert (tmp_path / "run" / "exports" / "step-000003.safetensors").is_file()
     with safe_open(tmp_path / "run" / "nano.safetensors", "pt") as file:
         about = json.loads(file.metadata()["pretraining"])
-        assert about.items() >= {"steps": "5", "images": "5", "data": "mix, cells", "scenes": "0.35"}.items()
+        assert about.items() >= {"steps": "5", "images": "5", "data": "mix, cells", "scenes": "0.85"}.items()
         assert file.get_tensor("image_encoder.pos_embed").shape == (1, 8, 8, 24)
     call(*words)
     assert "Goes on after step 5." in capsys.readouterr().out
@@ -79,3 +79,11 @@ def test_a_folder_without_a_run_has_nothing_to_export(tmp_path):
     with pytest.raises(ConfigError) as caught:
         export_run(tmp_path, tmp_path / "x.safetensors")
     assert str(caught.value) == f"{tmp_path} holds no pretraining run; expected state.json in it."
+
+
+def test_what_is_asked_to_be_judged_arrives(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ptsam_auto.pretrain.evaluate.evaluate", lambda asked, *rest: seen.append(asked))
+    call("evaluate", "--out", tmp_path, "--weights", "nano", "--seed", 3, "--workers", 2, "--deep", "--steps", 40)
+    (asked,) = seen
+    assert (asked.weights, asked.seeds, asked.workers, asked.deep, asked.steps) == (("nano",), (3,), 2, True, 40)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ptsam_auto.pretrain.batches import Questions, Steps, vocabulary
+from ptsam_auto.pretrain.beside import Beside, details
 from ptsam_auto.pretrain.objective import answer, embed, judge, mask_loss, overlap
 from ptsam_auto.sam.encode import encode
 from tests.pretrain.scenery import TwoScenes
@@ -68,11 +69,12 @@ def test_balance_makes_a_missed_small_object_expensive():
 def test_one_step_reaches_every_part():
     sam = toy_sam().requires_grad_(True)
     batch = Steps(TwoScenes(), 0, 2, 64)[0]
-    concepts = torch.randn(len(vocabulary(TwoScenes())), 8, 256, requires_grad=True)
-    judged = judge(sam, concepts, batch, 0.5)
+    beside = Beside(len(vocabulary(TwoScenes())))
+    judged = judge(sam, beside, batch, 0.5, detail=0.5)
     judged.loss.backward()
     meant = batch.questions["concept"].concepts.unique()
-    assert set(concepts.grad.abs().sum((1, 2)).nonzero().flatten().tolist()) == set(meant.tolist())
+    assert beside.eye.weight.grad.abs().sum() > 0
+    assert set(beside.concepts_VPD.grad.abs().sum((1, 2)).nonzero().flatten().tolist()) == set(meant.tolist())
     assert set(judged.iou) == set(batch.questions)
     assert all(0 <= iou <= 1 for iou in judged.iou.values())
     for name in (
@@ -83,3 +85,29 @@ def test_one_step_reaches_every_part():
     ):
         gradients = [p.grad for key, p in sam.named_parameters() if key.startswith(name)]
         assert any(g is not None and g.abs().sum() > 0 for g in gradients), name
+
+
+def test_detail_is_what_is_finer_than_a_feature():
+    beside = Beside(1)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    inside = torch.ones(2, 32, 32, dtype=torch.bool)
+    inside[1, 16:] = False
+    images[1, :, 32:] = 0
+    nothing = beside.detail_error(images, torch.zeros(2, 256, 4, 4), inside)
+    assert nothing.item() == pytest.approx(1.0, abs=0.02), "an eye that sees nothing has lost all"
+    wanted = details(images, torch.nn.functional.avg_pool2d(inside[:, None].float(), 2))
+    assert wanted[1, :, 8:].abs().sum() == 0
+    features = torch.zeros(2, 256, 4, 4)
+    features[:, :64] = torch.nn.functional.pixel_unshuffle(wanted, 4)
+    with torch.no_grad():
+        beside.eye.weight[:] = torch.eye(64, 256)[..., None, None]
+    assert beside.detail_error(images, features, inside).item() < 1e-6, "features that carry it all"
+
+
+def test_a_faint_image_has_as_much_detail_as_a_strong_one():
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    everywhere = torch.ones(1, 1, 16, 16)
+    faint, strong = details(0.3 * images, everywhere), details(images, everywhere)
+    torch.testing.assert_close(faint, strong)
+    flat = details(torch.full((1, 3, 64, 64), 0.7), everywhere)
+    assert flat.abs().max() < 1e-3

@@ -1,13 +1,23 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
-from ptsam_auto.pretrain.batches import Steps, asking, collate, halved, vocabulary
+from ptsam_auto.pretrain.batches import Steps, asking, batches, collate, halved, vocabulary
 from ptsam_auto.pretrain.filters import FILTERS, filtered
 from ptsam_auto.pretrain.sources import OUTLINE, Regions, Scenes
-from ptsam_auto.pretrain.tasks import box_task, click_task, concept_task, filter_tasks, group_task, outline, tasks
-from ptsam_auto.pretrain.views import cropped, scaled, view
+from ptsam_auto.pretrain.tasks import (
+    box_task,
+    click_task,
+    concept_tasks,
+    filter_tasks,
+    group_task,
+    look_tasks,
+    outline,
+    tasks,
+)
+from ptsam_auto.pretrain.views import LARGEST_ENLARGEMENT, cropped, scaled, view
 from tests.pretrain.scenery import TwoScenes, scene_regions
 
 FAMILIES = ["fluorescence", "electron", "cracks", "particles"]
@@ -62,20 +72,23 @@ def test_a_concept_is_all_that_its_name_stands_for():
     kind = regions.kinds[regions.labels]
     seen = set()
     for seed in range(40):
-        task = concept_task(np.random.default_rng(seed), regions)
-        family, name = task.concept.split("/")
-        expected = outline(regions.labels) if name == "outline" else kind == int(name)
-        np.testing.assert_array_equal(task.answer, expected)
-        assert (family, len(task.points), len(task.roles)) == ("electron", 0, 0)
-        seen.add(name)
+        found = concept_tasks(np.random.default_rng(seed), regions)
+        assert len({task.concept for task in found}) == len(found) == 2
+        for task in found:
+            family, name = task.concept.split("/")
+            expected = outline(regions.labels) if name == "outline" else kind == int(name)
+            np.testing.assert_array_equal(task.answer, expected)
+            assert (family, len(task.points), len(task.roles)) == ("electron", 0, 0)
+            seen.add(name)
     assert {"1", "2", "outline"} <= seen <= {"1", "2", "3", "4", "outline"}
 
 
 def test_an_image_without_concepts_is_asked_for_none():
     regions = scene_regions(1, 128, "electron")
-    assert concept_task(np.random.default_rng(0), replace(regions, concepts={})) is None
+    assert concept_tasks(np.random.default_rng(0), replace(regions, concepts={})) == []
     partition = replace(regions, kinds=None, concepts={"photos/outline": OUTLINE})
-    np.testing.assert_array_equal(concept_task(np.random.default_rng(0), partition).answer, outline(regions.labels))
+    (task,) = concept_tasks(np.random.default_rng(0), partition)
+    np.testing.assert_array_equal(task.answer, outline(regions.labels))
 
 
 def test_filters_see_what_they_are_called_after():
@@ -101,6 +114,22 @@ def test_an_image_where_nothing_stands_out_is_asked_for_no_filter():
     flat = Regions(np.full((64, 64, 3), 90, np.uint8), np.ones((64, 64), np.int32), None, False)
     for seed in range(30):
         assert filter_tasks(np.random.default_rng(seed), flat) == []
+
+
+def test_a_look_is_told_from_another_by_clicks():
+    image = np.full((96, 96, 3), (120, 110, 90), np.uint8)
+    image[30:70, 20:60] = (60, 140, 60)
+    green = np.zeros((96, 96), bool)
+    green[30:70, 20:60] = True
+    regions = Regions(image, np.ones((96, 96), np.int32), None, False)
+    found = [task for seed in range(40) for task in look_tasks(np.random.default_rng(seed), regions)]
+    assert len(found) > 20
+    for task in found:
+        np.testing.assert_array_equal(hit(task), task.roles == 1)
+        assert {0, 1} == set(task.roles)
+    assert any((task.answer == green).mean() > 0.97 for task in found), "the square as a whole"
+    flat = Regions(np.full((64, 64, 3), 90, np.uint8), np.ones((64, 64), np.int32), None, False)
+    assert look_tasks(np.random.default_rng(0), flat) == []
 
 
 def test_an_outline_is_asked_for_with_objects_ruled_out():
@@ -146,7 +175,7 @@ def test_a_view_keeps_image_and_labels_together():
 def test_small_images_are_not_enlarged_more_than_they_must():
     regions = Regions(np.zeros((100, 100, 3), np.uint8), np.ones((100, 100), np.int32), None, False)
     for seed in range(10):
-        assert max(cropped(np.random.default_rng(seed), regions, 140).labels.shape) >= 140 // 1.5
+        assert max(cropped(np.random.default_rng(seed), regions, 140).labels.shape) >= 140 // LARGEST_ENLARGEMENT
 
 
 def test_thin_structures_survive_halving():
@@ -166,6 +195,16 @@ def test_a_batch_depends_on_seed_and_step_only():
         assert questions.points.equal(again.questions[asked].points)
         assert questions.answers.equal(again.questions[asked].answers)
     assert not first.images.equal(other.images)
+
+
+@pytest.mark.slow
+def test_batches_are_drawn_ahead_after_opencv_ran_in_this_process():
+    # A forked process hung for ever in cv2.setNumThreads once its parent had used OpenCV's threads.
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000), np.float32), (0, 0), 5)
+    steps = Steps(Scenes(), seed=5, batch=1, size=64)
+    ahead = list(batches(steps, 3, 5, workers=1))
+    assert [batch.images.equal(steps[step].images) for step, batch in zip((3, 4), ahead, strict=True)] == [True, True]
 
 
 def test_a_batch_says_where_there_is_image():

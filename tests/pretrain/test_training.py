@@ -71,10 +71,10 @@ def test_a_toy_learns_to_be_called_by_a_concept():
     toy = learner(Recipe((Stage(64, 2, 100, 1e-3),), warm_up=3))
     batch = Steps(TwoScenes(), seed=0, batch=2, size=64)[0]
     meant = batch.questions["concept"].concepts.unique()
-    before = toy.concepts_VPD.detach().clone()
+    before = toy.beside.concepts_VPD.detach().clone()
     found = [toy.learn(batch, progress=0.0)[0].iou["concept"] for _ in range(25)]
     assert max(found[-5:]) > found[0] + 0.1
-    moved = (toy.concepts_VPD.detach() - before).abs().sum((1, 2)) > 0
+    moved = (toy.beside.concepts_VPD.detach() - before).abs().sum((1, 2)) > 0
     assert set(moved.nonzero().flatten().tolist()) == set(meant.tolist())
 
 
@@ -154,7 +154,7 @@ def test_the_probe_asks_the_same_each_time():
 
 
 def test_the_schedule_warms_up_stays_and_decays():
-    recipe = Recipe((Stage(64, 1, 50, 4e-4), Stage(128, 1, 50, 2e-4)), warm_up=10)
+    recipe = Recipe((Stage(64, 1, 50, 4e-4), Stage(128, 1, 50, 2e-4)), warm_up=10, balance=1.0)
     rates = [recipe.learning_rate(step, step / 100) for step in range(100)]
     assert rates[0] == pytest.approx(4e-5)
     assert rates[9] == rates[40] == 4e-4
