@@ -5,7 +5,8 @@
     ├── ConfigError       a setting outside its range, or one that does not exist
     ├── BackboneError     SAM's weights: missing, not downloadable, not what their hash says
     ├── SpecialistError   a specialist that is unfinished, damaged or made for other weights
-    ├── SearchError       a search that cannot run here, or from which nothing can be frozen
+    ├── SearchError       a search from which nothing can be learned or frozen
+    ├── ClusterError      Ray does not start or answer, or has too little for what is asked
     └── OutputError       a place that cannot be written to, or that holds other work
 
 A message names the thing, says what was expected and what was found, and what to do next.
@@ -35,7 +36,11 @@ class SpecialistError(PtsamError):
 
 
 class SearchError(PtsamError):
-    """A search that cannot run here, or from which nothing can be frozen."""
+    """A search from which nothing can be learned or frozen."""
+
+
+class ClusterError(PtsamError):
+    """Ray does not start or answer, or has too little for what is asked."""
 
 
 class OutputError(PtsamError):

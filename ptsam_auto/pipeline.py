@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -28,10 +29,10 @@ from ptsam_auto.specialist.evaluate import Scores, evaluate
 from ptsam_auto.specialist.predict import predict
 from ptsam_auto.specialist.report import Panel, beside, write_report
 from ptsam_auto.training import defaults, loop, resume
-from ptsam_auto.training.bank import FeatureBank
+from ptsam_auto.training.bank import views_for
 from ptsam_auto.training.loop import EpochReport
 from ptsam_auto.training.settings import Settings
-from ptsam_auto.training.views import FreshViews, Views
+from ptsam_auto.training.team import Team
 
 IN_PROGRESS = "in_progress"  # inside the output folder; holds the bank and the checkpoint, and goes when all is done
 PANELS = 24  # held-out images shown in the report
@@ -50,6 +51,10 @@ def fit(
     force: bool = False,
     allow_blank: bool = False,
     device: str | None = None,
+    batch_size: int | None = None,
+    workers: int = 1,
+    storage: str | None = None,
+    address: str | None = None,
     track: bool = True,
     show: Show | None = None,
 ) -> artifact.Specialist:
@@ -71,6 +76,10 @@ def fit(
         force: replace a finished specialist.
         allow_blank: accept masks without foreground, or without background.
         device: as torch names it; by default a GPU if there is one.
+        batch_size: images a step, over all workers together; the learning rate follows by the square root.
+        workers: that train together, on Ray; one needs no Ray. Their number changes the result by rounding only.
+        storage: where several workers' checkpoints go, see distributed.train; by default inside `out`.
+        address: of a running Ray cluster for several workers; by default $RAY_ADDRESS, or Ray on this machine.
         track: log the run to MLflow.
         show: where progress goes; by default nowhere.
 
@@ -82,7 +91,8 @@ def fit(
     work = _claim(out, force)
     train, held_out = _images(folder, Path(test) if test is not None else None, allow_blank, seed, show)
     device = device or artifact.default_device()
-    plan = _plan(backbone, method, adapt, settings or {}, device, show)
+    plan = _plan(backbone, method, adapt, settings or {}, batch_size, device, show)
+    Team(0, workers).check(plan.settings.recipe.batch_size)
     met = _met(plan, [*train, *held_out.pairs])
     if met:
         show.say(met)
@@ -90,13 +100,12 @@ def fit(
 
     work.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    key = _key(plan, train, seed)
-    views = _views(work, model, plan, train, seed, show)
-    curve = _train(work / "checkpoint.safetensors", model, views, plan.settings, key, show)
+    crew = _Crew(workers, storage, address)
+    curve = _train(work, model, plan, train, seed, crew, show)
     seconds = time.perf_counter() - began
 
     tuned, untuned, panels = _measure(model, plan, held_out.pairs, show)
-    evidence = defaults.evidence(plan.backbone.family, plan.adapt)
+    evidence = defaults.evidence(plan.backbone.family, plan.adapt, plan.settings.method.name)
     about = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "backbone": {"name": plan.backbone.name, "sha256": plan.backbone.sha256},
@@ -118,9 +127,10 @@ def fit(
             "trainable": sum(parameter.numel() for parameter in model.trainable().values()),
             "bytes": sum(parameter.nbytes for parameter in model.trainable().values()),
             "steps": plan.settings.recipe.steps,
-            "views": views.views if isinstance(views, FeatureBank) else 0,
+            "views": plan.settings.recipe.views_drawn(len(train)),
             "seconds": seconds,
             "device": device,
+            "workers": workers,
         },
         "versions": {package: version(package) for package in ("ptsam-auto", "torch", "segment-anything")},
     }
@@ -136,6 +146,15 @@ class _Plan:
     adapt: str
     settings: Settings
     sources: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """Who trains; see `fit`."""
+
+    workers: int
+    storage: str | None
+    address: str | None
 
 
 def _claim(out: Path, force: bool) -> Path:
@@ -190,7 +209,15 @@ def _images(
     return train, held_out
 
 
-def _plan(choice: str, method: str, adapt: str | None, changes: Mapping[str, Any], device: str, show: Show) -> _Plan:
+def _plan(
+    choice: str,
+    method: str,
+    adapt: str | None,
+    changes: Mapping[str, Any],
+    batch_size: int | None,
+    device: str,
+    show: Show,
+) -> _Plan:
     registry.named(method)
     if "method.name" in changes:
         raise ConfigError("method.name cannot be set; choose a method with --method.")
@@ -203,14 +230,31 @@ def _plan(choice: str, method: str, adapt: str | None, changes: Mapping[str, Any
         raise ConfigError(f"{method} adapts the {possible[0]} only, not the {adapt}. Leave out --adapt {adapt}.")
     block = defaults.block(family, adapt, method)
     sources = {default.path: {"value": default.value, "source": default.source} for default in block}
+    if batch_size is not None:
+        sources |= _for_batch_size(batch_size, sources)
     sources |= {path: {"value": value, "source": "set by the user"} for path, value in changes.items()}
     settings = Settings.from_paths({path: source["value"] for path, source in sources.items()})
     return _Plan(backbone, adapt, settings, sources)
 
 
+def _for_batch_size(batch_size: int, sources: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Another batch size, and the learning rate that goes with it: AdamW's steps grow with the batch's square root.
+
+    See Malladi et al. 2022, "On the SDEs and scaling rules for adaptive gradient algorithms".
+    """
+    before, rate = (sources[path] for path in ("recipe.batch_size", "recipe.learning_rate"))
+    scaled = rate["value"] * math.sqrt(batch_size / before["value"])
+    why = f"{rate['value']} ({rate['source']}) x sqrt({batch_size} / {before['value']}), for a batch of {batch_size}"
+    return {
+        "recipe.batch_size": {"value": batch_size, "source": "set by the user"},
+        "recipe.learning_rate": {"value": scaled, "source": why},
+    }
+
+
 def _met(plan: _Plan, pairs: Sequence[Pair]) -> str | None:
     """What is to be said where images chose the defaults that are now measured on them."""
-    found = defaults.met(plan.backbone.family, plan.adapt, (pair.digest for pair in pairs))
+    method = plan.settings.method.name
+    found = defaults.met(plan.backbone.family, plan.adapt, method, (pair.digest for pair in pairs))
     if not found:
         return None
     sets = ", ".join(f"{count} of {name}" for name, count in found.items())
@@ -229,30 +273,52 @@ def _key(plan: _Plan, train: Sequence[Pair], seed: int) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
-def _views(work: Path, model: PromptFreeSam, plan: _Plan, train: Sequence[Pair], seed: int, show: Show) -> Views:
-    settings = plan.settings
-    if not settings.recipe.views:
-        return FreshViews(model, train, settings.augmentation, settings.recipe.batch_size, seed)
-    with show.bar("Encoding") as update:
-        return FeatureBank(
-            work / "bank", model, plan.backbone.sha256, train, settings.augmentation, settings.recipe, seed, update
-        )
-
-
 def _train(
-    path: Path, model: PromptFreeSam, views: Views, settings: Settings, key: str, show: Show
+    work: Path, model: PromptFreeSam, plan: _Plan, train: Sequence[Pair], seed: int, crew: _Crew, show: Show
 ) -> list[EpochReport]:
-    training = loop.start(model, settings.recipe)
+    path, key, epochs = work / "checkpoint.safetensors", _key(plan, train, seed), plan.settings.recipe.epochs
+    training = loop.start(model, plan.settings.recipe)
     curve = resume.load(path, training, key)
+    if crew.workers > 1 and len(curve) < epochs:
+        curve = _train_together(work, training, plan, train, seed, crew, show)
+        resume.save(path, training, curve, key)
+        return curve
     if curve:
-        show.say(f"Continuing after epoch {curve[-1].epoch} of {settings.recipe.epochs}.")
+        show.say(f"Continuing after epoch {curve[-1].epoch} of {epochs}.")
+    with show.bar("Encoding") as update:
+        views = views_for(model, plan.backbone.sha256, train, plan.settings, seed, work / "bank", update)
     with show.bar("Training") as update:
-        update(len(curve), settings.recipe.epochs)
-        for report in loop.epochs(training, views, settings.recipe):
+        update(len(curve), epochs)
+        for report in loop.epochs(training, views, plan.settings.recipe):
             curve.append(report)
             resume.save(path, training, curve, key)
-            update(report.epoch, settings.recipe.epochs, f"loss {report.loss:.3f}")
+            update(report.epoch, epochs, f"loss {report.loss:.3f}")
     return curve
+
+
+def _train_together(
+    work: Path, training: loop.Training, plan: _Plan, train: Sequence[Pair], seed: int, crew: _Crew, show: Show
+) -> list[EpochReport]:
+    from ptsam_auto.distributed.cluster import threads_each
+    from ptsam_auto.distributed.train import Job, train_together
+
+    job = Job(
+        backbone=plan.backbone.name,
+        sha256=plan.backbone.sha256,
+        settings=plan.settings,
+        pairs=tuple(train),
+        seed=seed,
+        key=_key(plan, train, seed),
+        bank=(work / "bank").resolve(),
+        workers=crew.workers,
+        threads=threads_each(crew.workers, crew.address),
+    )
+    show.say(f"{crew.workers} workers train together, {job.threads} threads each.")
+    gpu = training.model.device.type == "cuda"
+    with show.bar("Training") as update:
+        return train_together(
+            job, training, work, use_gpu=gpu, storage=crew.storage, address=crew.address, progress=update
+        )
 
 
 def _measure(

@@ -2,64 +2,86 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from rich.table import Table
 
-from ptsam_auto.data.decode import count_pages
 from ptsam_auto.data.folder import read_folder
-from ptsam_auto.data.images import SUFFIXES, read_image
+from ptsam_auto.data.images import SUFFIXES
 from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.show import Show
-from ptsam_auto.specialist.artifact import Specialist
+from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.evaluate import Scores, evaluate
-from ptsam_auto.specialist.report import overlay
+from ptsam_auto.specialist.masks import Destination, Predicted, predict_file
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a specialist is loaded, here or by every worker.
+
+    Args:
+        specialist: its folder.
+        backbone: path of its checkpoint, where that has moved.
+        device: as torch names it; by default a GPU if there is one.
+    """
+
+    specialist: Path
+    backbone: str | None = None
+    device: str | None = None
+
+    def load(self) -> Specialist:
+        """The specialist; see `load_specialist`."""
+        return load_specialist(self.specialist, backbone=self.backbone, device=self.device)
 
 
 def predict_files(
-    specialist: Specialist, inputs: Sequence[Path], out: Path, overlays: Path | None, show: Show
-) -> list[Path]:
-    """Write the mask of every image as PNG, 0 and 255, at the image's own size; a stack gives one a page.
-
-    An image that cannot be read does not stop the others.
+    loading: Loading,
+    inputs: Sequence[Path],
+    to: Destination,
+    show: Show,
+    workers: int = 1,
+    address: str | None = None,
+) -> None:
+    """Write the masks of images; called again, only what is missing. What cannot be read does not stop the others.
 
     Args:
-        specialist: loaded.
+        loading: of the specialist.
         inputs: image files, or folders of them.
-        out: folder of the masks, NAME.png.
-        overlays: folder for pictures of image and mask, or None.
+        to: where masks go, see `specialist.masks`.
         show: where progress goes.
-
-    Returns:
-        The masks that were written.
+        workers: processes that predict side by side, on Ray; one needs no Ray.
+        address: of a running Ray cluster whose machines see specialist, images and masks under these paths.
 
     Raises:
-        DatasetError: nothing to predict, two images of one name, or some that could not be read (after the others
-            were written).
+        DatasetError: nothing to predict, two images of one name, or some that could not be predicted (after the others
+            were).
+        SpecialistError: see `load_specialist`.
+        ClusterError: Ray is not to be had, or has too little.
         OutputError: a folder cannot be written to.
     """
     paths = _image_files(inputs)
-    for folder in [out] if overlays is None else [out, overlays]:
-        _make(folder)
-    written, problems = [], []
+    to.make()
+    # Loaded here in any case: whatever is wrong with it is said before workers start.
+    specialist = loading.load()
+    if workers == 1:
+        results: Iterator[Predicted] = (predict_file(specialist, path, to) for path in paths)
+    else:
+        from ptsam_auto.distributed.predict import predict_together
+
+        results = predict_together(loading.load, specialist.model.device.type == "cuda", paths, to, workers, address)
+    written = kept = 0
+    problems = []
     with show.bar("Predicting") as update:
-        for done, path in enumerate(paths, start=1):
-            try:
-                for name, image in _pages(path):
-                    mask = specialist.predict(image)
-                    written.append(_write(out / f"{name}.png", mask.astype(np.uint8) * 255))
-                    if overlays is not None:
-                        _write(overlays / f"{name}.png", overlay(image, mask))
-            except DatasetError as error:
-                problems += [Problem(str(path), problem.what) for problem in error.problems]
+        for done, one in enumerate(results, start=1):
+            written, kept = written + one.written, kept + one.kept
+            if one.problem:
+                problems.append(Problem(one.path, one.problem))
             update(done, len(paths))
-    show.say(f"{len(written)} masks: {out}/")
+    show.say(f"{written} masks: {to.masks}/" + (f" ({kept} were there already)" if kept else ""))
     if problems:
         advice = "All other masks are written. Fix or remove these files, then run the command again."
-        raise DatasetError(None, problems, advice)
-    return written
+        raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
 
 
 def evaluate_folder(specialist: Specialist, folder: Path, out: Path | None, allow_blank: bool, show: Show) -> Scores:
@@ -119,28 +141,3 @@ def _image_files(inputs: Sequence[Path]) -> list[Path]:
     if problems:
         raise DatasetError(None, problems)
     return paths
-
-
-def _pages(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """An image, or each page of a stack, with the name of its mask; the names that `read_folder` gives."""
-    count = count_pages(path)
-    if count == 1:
-        yield path.stem, read_image(path)
-        return
-    for page in range(count):
-        yield f"{path.stem}_p{page:03d}", read_image(path, page)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot write to {folder}: {error.strerror}.\nChoose another folder.") from None
-
-
-def _write(path: Path, pixels: np.ndarray) -> Path:
-    try:
-        Image.fromarray(pixels).save(path)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror}.\nChoose another folder.") from None
-    return path

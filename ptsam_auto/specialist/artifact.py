@@ -5,9 +5,11 @@ specialist.safetensors   what was learned (8 KB for PTSAM's 2,048 numbers)
 report.html              the same for people, see `report`
 """
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,13 @@ class Specialist:
     model: PromptFreeSam
     about: dict[str, Any]
 
+    @cached_property
+    def identity(self) -> str:
+        """Names all that decides its masks: what was learned, by which method, on which backbone."""
+        learned = hashlib.sha256(_learned(self.model)).hexdigest()
+        contents = [self.about["backbone"]["sha256"], self.about["method"], learned]
+        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
     def predict(self, image: np.ndarray) -> np.ndarray:
         """The mask (H W, bool) of an image (H W 3, uint8, RGB).
 
@@ -64,14 +73,17 @@ def save(folder: Path, model: PromptFreeSam, about: dict[str, Any]) -> None:
         model: trained.
         about: backbone (name, sha256), method (its config's fields), and whatever else should be told; JSON types.
     """
-    learned = {name: parameter.detach().cpu().contiguous() for name, parameter in model.trainable().items()}
-    (folder / LEARNED).write_bytes(serialise(learned))
+    (folder / LEARNED).write_bytes(_learned(model))
     unfinished = folder / f"{ABOUT}.part"
     with unfinished.open("w") as file:
         file.write(json.dumps({"format": FORMAT, **about}, indent=2))
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(folder / ABOUT)
+
+
+def _learned(model: PromptFreeSam) -> bytes:
+    return serialise({name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable().items()})
 
 
 def load_specialist(folder: Path | str, *, backbone: str | None = None, device: str | None = None) -> Specialist:

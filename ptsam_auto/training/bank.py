@@ -23,10 +23,30 @@ from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import to_input
 from ptsam_auto.training import feature_files
 from ptsam_auto.training.recipe import Recipe
-from ptsam_auto.training.views import Batch, schedule, targets, view
+from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.team import ALONE, Team
+from ptsam_auto.training.views import Batch, FreshViews, schedule, targets, view
 
 LAYOUT = 1  # of the files; part of their names
 AT_ONCE = 4  # views in one pass through the encoder
+
+
+def views_for(
+    model: PromptFreeSam,
+    backbone_hash: str,
+    pairs: Sequence[Pair],
+    settings: Settings,
+    seed: int,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    at_least: int = 0,
+    team: Team = ALONE,
+) -> "FreshViews | FeatureBank":
+    """What the settings train on: fresh views, or a bank in `folder`; see both for the arguments."""
+    recipe, augmentation = settings.recipe, settings.augmentation
+    if not recipe.views:
+        return FreshViews(model, pairs, augmentation, recipe.batch_size, seed, team)
+    return FeatureBank(folder, model, backbone_hash, pairs, augmentation, recipe, seed, progress, at_least, team)
 
 
 class FeatureBank:
@@ -45,6 +65,7 @@ class FeatureBank:
         seed: of order and views.
         progress: called with (views done, views in all).
         at_least: views to encode where the recipe wants fewer, so that runs with few and with many share one file.
+        team: those who share each batch; they see one folder.
 
     Attributes:
         views: views of an image that are drawn.
@@ -62,12 +83,12 @@ class FeatureBank:
         seed: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
         at_least: int = 0,
+        team: Team = ALONE,
     ) -> None:
+        self._team = team
         self._model, self._pairs, self._augmentation = model, pairs, augmentation
         self._batch_size, self._seed = recipe.batch_size, seed
-        # More views than turns would be encoded for nothing.
-        turns = -(-recipe.steps * recipe.batch_size // len(pairs))
-        self.views = min(recipe.views, turns)
+        self.views = recipe.views_drawn(len(pairs))
         kept = max(self.views, at_least)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self._key(pair, backbone_hash, kept)}.arrow" for pair in pairs]
@@ -86,7 +107,7 @@ class FeatureBank:
         """One step's views, read from the files."""
         size, device = self._model.image_size, self._model.device
         features, masks = [], []
-        for image, turn in schedule(step, self._batch_size, len(self._pairs), self._seed):
+        for image, turn in self._team.share(schedule(step, self._batch_size, len(self._pairs), self._seed)):
             table, row = self._tables[image], turn % self.views
             features.append(table.column("features").to_numpy_ndarray()[row])
             height, width = table.column("height")[row].as_py(), table.column("width")[row].as_py()

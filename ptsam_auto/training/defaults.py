@@ -91,25 +91,26 @@ def _of(method: str, family: str) -> dict[str, Any]:
     return found if method == "ptsam" else found[method]
 
 
-def evidence(family: str, adapt: str) -> dict[str, Any] | None:
+def evidence(family: str, adapt: str, method: str = "ptsam") -> dict[str, Any] | None:
     """The search that a block was frozen from, as `search.freeze` wrote it; None where there was none."""
-    return _family(family).get(SEARCHED, {}).get(adapt)
+    return _of(method, family).get(SEARCHED, {}).get(adapt)
 
 
-def met(family: str, adapt: str, digests: Iterable[str]) -> dict[str, int]:
-    """Which of these images chose the block's values.
+def met(family: str, adapt: str, method: str, digests: Iterable[str]) -> dict[str, int]:
+    """Which of these images chose the block's values, or PTSAM's, whose recipe a rival shares.
 
     Args:
         family: of `families()`.
-        adapt: of `ADAPTATIONS`.
+        adapt: of `adaptations(family, method)`.
+        method: a name of `methods.registry`.
         digests: of pairs, see `data.dataset.Pair`.
 
     Returns:
         Dataset of the search to the number of images that are also in it; {} where there is none, as there should be.
     """
-    found = evidence(family, adapt) or {"data": []}
+    found = [one for name in {"ptsam", method} for one in (evidence(family, adapt, name) or {"data": []})["data"]]
     seen = {digest[:DIGEST] for digest in digests}
-    counts = {one["name"]: len(seen.intersection(one["images"])) for one in found["data"]}
+    counts = {one["name"]: len(seen.intersection(one["images"])) for one in found}
     return {name: count for name, count in counts.items() if count}
 
 
@@ -130,11 +131,20 @@ def _own() -> dict[str, Any]:
     for family, blocks in content.items():
         if family not in _shipped():
             raise ConfigError(f"{path}: there is no backbone {family}; there are {', '.join(_shipped())}.")
-        for adapt in ADAPTATIONS:
-            for setting, entry in blocks.get(adapt, {}).items():
-                if not isinstance(entry, dict) or not {"value", "source"} <= entry.keys():
-                    raise ConfigError(f"{path}: {family}.{adapt}, {setting}: expected {{ value = ..., source = ... }}.")
+        for name in blocks.keys() - {"adapt", "like", SEARCHED}:
+            of_method = {name: blocks[name]} if name in ADAPTATIONS else blocks[name]
+            for adapt, block in of_method.items():
+                if adapt != SEARCHED:
+                    _check(block, f"{path}: {family}.{name if name == adapt else f'{name}.{adapt}'}")
     return content
+
+
+def _check(block: object, where: str) -> None:
+    if not isinstance(block, dict):
+        raise ConfigError(f"{where}: expected settings.")
+    for setting, entry in block.items():
+        if not isinstance(entry, dict) or not {"value", "source"} <= entry.keys():
+            raise ConfigError(f"{where}, {setting}: expected {{ value = ..., source = ... }}.")
 
 
 def _family(name: str) -> dict[str, Any]:
@@ -145,9 +155,9 @@ def _family(name: str) -> dict[str, Any]:
 
 
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Blocks over blocks: an upper value goes before a lower one of the same name."""
+    """Blocks over blocks, however deep: an upper entry goes whole before a lower one of the same name."""
     merged = dict(lower)
     for key, value in upper.items():
-        is_block = isinstance(value, dict) and key != "adapt"
-        merged[key] = {**merged.get(key, {}), **value} if is_block else value
+        is_block = isinstance(value, dict) and key != "adapt" and not ("value" in value or "search" in value)
+        merged[key] = _over(merged.get(key, {}), value) if is_block else value
     return merged

@@ -13,6 +13,7 @@ from ptsam_auto.errors import PtsamError
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.training.loss import Loss, segmentation_loss
 from ptsam_auto.training.recipe import Recipe
+from ptsam_auto.training.team import ALONE, Team
 from ptsam_auto.training.views import Batch, Views
 
 
@@ -60,8 +61,14 @@ def start(model: PromptFreeSam, recipe: Recipe) -> Training:
     return Training(model, torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay))
 
 
-def epochs(training: Training, views: Views, recipe: Recipe) -> Iterator[EpochReport]:
+def epochs(training: Training, views: Views, recipe: Recipe, team: Team = ALONE) -> Iterator[EpochReport]:
     """Train from where the run stands to the recipe's end, and report after every epoch.
+
+    Args:
+        training: the same in every worker of the team.
+        views: this worker's share of every batch.
+        recipe: its batch is that of the whole team.
+        team: those who take each step together; every one of them has to consume its reports.
 
     Raises:
         PtsamError: the loss is no longer a number.
@@ -70,7 +77,7 @@ def epochs(training: Training, views: Views, recipe: Recipe) -> Iterator[EpochRe
         began = time.perf_counter()
         losses = []
         for _ in range(recipe.steps_per_epoch - training.step % recipe.steps_per_epoch):
-            losses.append(_step(training, views.draw(training.step), recipe))
+            losses.append(_step(training, views.draw(training.step), recipe, team))
         total, cross_entropy, dice = torch.tensor(losses).mean(dim=0).tolist()
         yield EpochReport(
             epoch=training.step // recipe.steps_per_epoch,
@@ -83,10 +90,10 @@ def epochs(training: Training, views: Views, recipe: Recipe) -> Iterator[EpochRe
         )
 
 
-def _step(training: Training, batch: Batch, recipe: Recipe) -> tuple[float, float, float]:
+def _step(training: Training, batch: Batch, recipe: Recipe, team: Team) -> tuple[float, float, float]:
     for group in training.optimiser.param_groups:
         group["lr"] = recipe.learning_rate_at(training.step)
-    loss = _loss(training.model.decode(batch.features_B256GG), batch, recipe)
+    loss = _loss(training.model.decode(batch.features_B256GG), batch, recipe, team)
     total = loss.total.item()
     if not math.isfinite(total):
         raise PtsamError(
@@ -95,16 +102,17 @@ def _step(training: Training, batch: Batch, recipe: Recipe) -> tuple[float, floa
         )
     training.optimiser.zero_grad()
     loss.total.backward()
+    team.sum_gradients(training.model.trainable().values())
     training.optimiser.step()
     training.step += 1
     return total, loss.cross_entropy.item(), loss.dice.item()
 
 
-def _loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Loss:
+def _loss(logits: Tensor, batch: Batch, recipe: Recipe, team: Team) -> Loss:
     target, inside = batch.target_BSS, batch.inside_BSS
     if recipe.loss_size == "input":
         logits = F.interpolate(logits[:, None], target.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     else:
         shrink = target.shape[-1] // logits.shape[-1]
         target, inside = F.avg_pool2d(target, shrink), F.avg_pool2d(inside, shrink)
-    return segmentation_loss(logits, target, inside, recipe.cross_entropy_weight)
+    return segmentation_loss(logits, target, inside, recipe.cross_entropy_weight, team)

@@ -4,8 +4,11 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ptsam_auto.training.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,9 @@ class Loss:
     dice: Tensor
 
 
-def segmentation_loss(logits_Bhw: Tensor, target_Bhw: Tensor, inside_Bhw: Tensor, cross_entropy_weight: float) -> Loss:
+def segmentation_loss(
+    logits_Bhw: Tensor, target_Bhw: Tensor, inside_Bhw: Tensor, cross_entropy_weight: float, team: Team = ALONE
+) -> Loss:
     """Weighted sum of cross-entropy and soft Dice, over what is image rather than padding.
 
     Dice is taken over the whole batch at once, as SAMed does: an augmented view without foreground then still counts.
@@ -27,12 +32,14 @@ def segmentation_loss(logits_Bhw: Tensor, target_Bhw: Tensor, inside_Bhw: Tensor
         target_Bhw: 0 to 1, the share of foreground in each pixel.
         inside_Bhw: 1 inside the image, 0 in the padding.
         cross_entropy_weight: Dice has the rest.
+        team: those who share the batch; the loss is that of all of it.
     """
     pixelwise = F.binary_cross_entropy_with_logits(logits_Bhw, target_Bhw, reduction="none")
-    cross_entropy = (pixelwise * inside_Bhw).sum() / inside_Bhw.sum()
     probability = logits_Bhw.sigmoid() * inside_Bhw
     target = target_Bhw * inside_Bhw
-    overlap = (probability * target).sum()
+    parts = [pixelwise * inside_Bhw, inside_Bhw, probability * target, probability.square(), target.square()]
+    surprise, area, overlap, found, wanted = team.sum(torch.stack([part.sum() for part in parts]))
+    cross_entropy = surprise / area
     # The 1 keeps a batch without any foreground defined.
-    dice = 1 - (2 * overlap + 1) / (probability.square().sum() + target.square().sum() + 1)
+    dice = 1 - (2 * overlap + 1) / (found + wanted + 1)
     return Loss(cross_entropy_weight * cross_entropy + (1 - cross_entropy_weight) * dice, cross_entropy, dice)

@@ -56,6 +56,10 @@ class Recipe:
         """Optimiser steps altogether."""
         return self.epochs * self.steps_per_epoch
 
+    def views_drawn(self, images: int) -> int:
+        """Views of each of `images` training images that a bank has to hold: more than it has turns are never seen."""
+        return min(self.views, -(-self.steps * self.batch_size // images))
+
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then cosine annealing to 0; a function of the step alone, so resuming needs no schedule."""
         if step < self.warmup_steps:

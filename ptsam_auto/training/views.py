@@ -17,6 +17,7 @@ from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import frame, to_input
 from ptsam_auto.sam.tiles import random_tile
+from ptsam_auto.training.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,24 @@ class FreshViews:
         augmentation: how views differ.
         batch_size: B.
         seed: of order and views.
+        team: those who share each batch.
     """
 
     def __init__(
-        self, model: PromptFreeSam, pairs: Sequence[Pair], augmentation: Augmentation, batch_size: int, seed: int
+        self,
+        model: PromptFreeSam,
+        pairs: Sequence[Pair],
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        team: Team = ALONE,
     ) -> None:
         self._model = model
         self._pairs = pairs
         self._augmentation = augmentation
         self._batch_size = batch_size
         self._seed = seed
+        self._team = team
         self._painter = ThreadPoolExecutor(1, thread_name_prefix="views")
         self._ahead: tuple[int, Future[list[Sample]]] | None = None
 
@@ -122,6 +131,6 @@ class FreshViews:
         return Batch(features, target.to(device), inside.to(device))
 
     def _paint(self, step: int) -> list[Sample]:
-        turns = schedule(step, self._batch_size, len(self._pairs), self._seed)
+        turns = self._team.share(schedule(step, self._batch_size, len(self._pairs), self._seed))
         size, tiles = self._model.image_size, self._model.tiles
         return [view(self._pairs[i], self._augmentation, turn, self._seed, size, tiles) for i, turn in turns]
