@@ -41,7 +41,7 @@ def main() -> None:
         out = options.out / f"{folder.resolve().name}-{space.name}"
         found = search(space, [folder], out=out, first=(frozen,), track=False, show=show)
         digests = [digest for one in found.about["data"] for digest in one["images"]]
-        met = defaults.met(family, space.adapt, digests)
+        met = defaults.met(family, space.adapt, space.method, digests)
         best = finished(found.trials)[0]
         ours, papers = (_finished(found, number) for number in (0, 1))
         table.add_row(
@@ -55,7 +55,7 @@ def main() -> None:
 
 def frozen_configuration(space: Space, family: str) -> Configuration:
     """What `fit` would use, of the settings that the space searches."""
-    base = {default.path: default.value for default in defaults.block(family, space.adapt)}
+    base = {default.path: default.value for default in defaults.block(family, space.adapt, space.method)}
     settings = settings_of(base, replace(space, fixed={}), {}).as_paths()
     for path, values in space.search.items():
         if settings[path] not in values:

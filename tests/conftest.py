@@ -1,4 +1,5 @@
 import os
+import shutil
 
 # Before torch is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -25,3 +26,44 @@ def toy(tmp_path_factory):
 def discs(tmp_path):
     """Six annotated images."""
     return write_folder(tmp_path / "discs", 6)
+
+
+@pytest.fixture(scope="session")
+def ray():
+    """Ray with two CPUs, for the whole session: starting it takes long."""
+    from ptsam_auto.distributed import cluster
+
+    cluster.ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        object_store_memory=100 * 2**20,
+    )
+    yield cluster.ray
+    cluster.ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An MLflow database with nothing in it; making one takes seconds."""
+    from ptsam_auto.tracking.quiet import quiet_mlflow
+
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    mlflow = quiet_mlflow()
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(empty_store, tmp_path, monkeypatch):
+    """A lab's MLflow; returns its client."""
+    import mlflow
+
+    path = tmp_path / "lab.db"
+    shutil.copy(empty_store, path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    mlflow.set_tracking_uri(None)
+    return mlflow.MlflowClient()

@@ -93,8 +93,9 @@ def freeze(folder: Path, to: Path | None, show: Show) -> Selection:
         unfinished.replace(to)
     except OSError as error:
         raise OutputError(f"Cannot write {to}: {error.strerror}.\nChoose another --to.") from None
-    family, adapt = found.about["family"], found.about["asked"]["adapt"]
-    show.say(f"Frozen for {family}, --adapt {adapt}: {to}. See it: ptsam-auto defaults {family}")
+    family, method, adapt = _whose(found)
+    rival = "" if method == "ptsam" else f" --method {method}"
+    show.say(f"Frozen for {family},{rival} --adapt {adapt}: {to}. See it: ptsam-auto defaults {family}{rival}")
     return selection
 
 
@@ -151,14 +152,17 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
 def _write_block(document: tomlkit.TOMLDocument, found: Search, selection: Selection) -> None:
     """Put the chosen trial's settings where `fit` will read them, and why beside them."""
     about, chosen = found.about, selection.chosen
-    family, adapt = about["family"], about["asked"]["adapt"]
+    family, method, adapt = _whose(found)
     evidence = _evidence(found, selection)
     source = (
         f"search {evidence['search']}, {evidence['date']}: Dice {100 * chosen.dice:.1f} +- "
         f"{100 * chosen.standard_error:.1f}, {len(about['data'])} datasets x {evidence['splits']} splits"
     )
-    block = _table(_table(document, family), adapt)
-    now = {default.path: default.value for default in defaults.block(family, adapt)}
+    blocks = _table(document, family)
+    if method != "ptsam":
+        blocks = _table(blocks, method)
+    block = _table(blocks, adapt)
+    now = {default.path: default.value for default in defaults.block(family, adapt, method)}
     now |= {path: entry["value"] for path, entry in block.items()}
     settled = {**about["asked"]["fixed"], **chosen.configuration}
     for path, value in chosen.settings.items():
@@ -171,7 +175,13 @@ def _write_block(document: tomlkit.TOMLDocument, found: Search, selection: Selec
     searched = tomlkit.table()
     for key, value in evidence.items():
         searched[key] = value
-    _table(_table(document, family), defaults.SEARCHED)[adapt] = searched
+    _table(blocks, defaults.SEARCHED)[adapt] = searched
+
+
+def _whose(found: Search) -> tuple[str, str, str]:
+    """The block of defaults that a search is about: backbone family, method and adaptation."""
+    asked = found.about["asked"]
+    return found.about["family"], asked["method"], asked["adapt"]
 
 
 def _table(parent: tomlkit.TOMLDocument | AbstractTable, name: str) -> AbstractTable:

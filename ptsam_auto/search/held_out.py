@@ -41,8 +41,8 @@ class HeldOut:
         feature_files.fill(paths, lambda i: self._encode(pairs[i]))
         self._tables = [feature_files.read(path) for path in paths]
 
-    def dice(self, model: PromptFreeSam) -> float:
-        """Mean Dice over the images of a model with the same encoder and tiles, 0 to 1."""
+    def dice(self, model: PromptFreeSam) -> list[float]:
+        """Each image's Dice, 0 to 1, of a model with the same encoder and tiles."""
         scores = []
         for table in self._tables:
             height, width = table.column("height")[0].as_py(), table.column("width")[0].as_py()
@@ -51,7 +51,7 @@ class HeldOut:
             mask = blend(model, tiles, height, width) > 0.5
             truth = feature_files.unpacked(table.column("mask")[0], height, width)
             scores.append(Counts.of(mask, truth).dice)
-        return float(np.mean(scores))
+        return scores
 
     def _key(self, pair: Pair, backbone_hash: str) -> str:
         contents = {

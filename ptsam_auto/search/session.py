@@ -9,21 +9,18 @@ bank/, trials/    features and resume files; they go when the search is done
 
 import json
 import shutil
-import subprocess
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ptsam_auto.errors import ConfigError, OutputError, Problem, SearchError, listed
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.search.cells import SearchData, cells_of, read_data
+from ptsam_auto.search.folder import claimed, commit
 from ptsam_auto.search.records import ABOUT, JOURNAL, Search, Trial, finished, read_search, trials_of
 from ptsam_auto.search.space import Configuration, Space, described, read_space, settings_of
 from ptsam_auto.search.trial import Task
@@ -31,6 +28,7 @@ from ptsam_auto.show import Show
 from ptsam_auto.tracking import journal
 from ptsam_auto.tracking.journal import Journal
 from ptsam_auto.training import defaults
+from ptsam_auto.training.team import Team
 
 TABLE, FIGURES = "table.parquet", "figures"
 PACKAGES = ("ptsam-auto", "torch", "segment-anything", "ray", "optuna")
@@ -80,7 +78,7 @@ def search(
         space, trials=trials or space.trials, backbone=backbone or space.backbone, first=(*first, *space.first)
     )
     out = Path(out if out is not None else f"{space.name}-{'ablation' if exhaustive else 'search'}")
-    with _claimed(out):
+    with claimed(out, ABOUT, "search"):
         found = read_data([Path(folder) for folder in data], allow_blank, show)
         with show.bar("Backbone") as update:
             chosen = checkpoint.choose(space.backbone, say=show.say, progress=update)
@@ -98,32 +96,6 @@ def search(
         )
         _run(out, space, about, task, seed, address, at_once, track, show)
     return read_search(out)
-
-
-@contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """The folder is ours, and nobody else's, for as long as this lasts."""
-    if out.is_dir() and not (out / ABOUT).exists() and any(path.name != "lock" for path in out.iterdir()):
-        raise OutputError(f"{out} is not empty and not a search.\nChoose another --out, or empty it first.")
-    lock = FileLock(out / "lock", timeout=0)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise OutputError(
-            f"{out} is being worked on by another search.\nWait for it, or choose another --out."
-        ) from None
-    except OSError as error:
-        raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        # Bad input should leave nothing behind.
-        if not (out / ABOUT).exists():
-            (out / "lock").unlink(missing_ok=True)
-            with suppress(OSError):
-                out.rmdir()
 
 
 def _about(
@@ -162,13 +134,13 @@ def _about(
         "text": space.text,
         "family": backbone.family,
         "backbone": {"name": backbone.name, "sha256": backbone.sha256},
-        "base": {default.path: default.value for default in defaults.block(backbone.family, space.adapt)},
+        "base": {default.path: default.value for default in defaults.block(backbone.family, space.adapt, space.method)},
         "data": [
             {"name": one.name, "fingerprint": one.fingerprint, "images": sorted(pair.digest for pair in one.pairs)}
             for one in data
         ],
         "versions": {package: version(package) for package in PACKAGES},
-        "commit": _commit(),
+        "commit": commit(),
     }
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps(about, indent=2))
@@ -181,23 +153,13 @@ def _short(value: object) -> str:
     return text if len(text) < 60 else f"{text[:56]} ..."
 
 
-def _commit() -> str | None:
-    """Of our own code, where it runs from a clone."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], check=True, capture_output=True)
-        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def _check(base: Mapping[str, Any], space: Space) -> None:
     """Settings may exclude each other; only now the backbone's own defaults are known."""
     problems = []
     for path, values in space.search.items():
         for value in values.ends():
             try:
-                settings_of(base, space, {path: value})
+                Team(0, space.resources.workers).check(settings_of(base, space, {path: value}).recipe.batch_size)
             except ConfigError as error:
                 problems.append(Problem(f"search.{path}", str(error)))
     if problems:

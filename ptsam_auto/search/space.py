@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from ptsam_auto.errors import ConfigError, Problem, listed, suggestion
-from ptsam_auto.training.defaults import ADAPTATIONS
+from ptsam_auto.methods import registry
+from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import Settings, types
 
 Configuration = dict[str, Any]  # field path to value, for every path that is searched
@@ -92,22 +93,25 @@ class Resources:
     """What one trial takes up; trials run side by side as far as the machine has it.
 
     Args:
-        cpu: cores, also a part of one.
-        gpu: GPUs, also a part of one; 0 computes on the CPU.
-        threads: that a trial computes with, so that trials do not fight for cores.
+        cpu: cores of each worker, also a part of one.
+        gpu: GPUs of each worker, also a part of one; 0 computes on the CPU.
+        threads: that a worker computes with, so that trials do not fight for cores.
+        workers: that train a trial together, see `training.team`; for trainings that one GPU is too slow for.
     """
 
     cpu: float = 1.0
     gpu: float = 0.0
     threads: int = 1
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if not self.cpu > 0:
             raise ConfigError(f"cpu is {self.cpu}; expected a number above 0.")
         if self.gpu < 0:
             raise ConfigError(f"gpu is {self.gpu}; expected 0 or more.")
-        if self.threads < 1:
-            raise ConfigError(f"threads is {self.threads}; expected at least 1.")
+        for name in ("threads", "workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1.")
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ class Space:
         name: of the file.
         text: of the file, comments and all.
         search: field path to the values it may take.
-        adapt: "decoder" or "encoder": which block of defaults holds everything that is not searched.
+        method: a name of `methods.registry`: whose settings these are.
+        adapt: "decoder" or "encoder": which block of the method's defaults holds everything that is not searched.
         backbone: as `fit` takes it.
         fixed: field path to value, in place of the default.
         first: configurations that are tried before any are proposed, the paper's among them.
@@ -132,6 +137,7 @@ class Space:
     name: str
     text: str
     search: Mapping[str, Choice | Range]
+    method: str = "ptsam"
     adapt: str = "decoder"
     backbone: str = "auto"
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -224,7 +230,7 @@ class _Reading:
         for key in content:
             if key not in known:
                 self._problem(str(key), f"no such key. {suggestion(str(key), known)}")
-        self._adapt(content.get("adapt", "decoder"))
+        self._method(content.get("method", "ptsam"), content.get("adapt"))
         self._counts(content)
         self._parts(content)
         self._fixed(content.get("fixed"))
@@ -234,13 +240,20 @@ class _Reading:
     def _problem(self, where: str, what: str) -> None:
         self.problems.append(Problem(where, what))
 
-    def _adapt(self, adapt: object) -> None:
-        if adapt not in ADAPTATIONS:
-            self._problem("adapt", f"{adapt!r}; expected {' or '.join(ADAPTATIONS)}")
-            adapt = "decoder"
-        self.values["adapt"] = adapt
-        # Where no backbone's defaults are known yet, this much of them is: a bank goes with a frozen encoder only.
-        self.base: dict[str, Any] = {"method.encoder_prompts": 8} if adapt == "encoder" else {"recipe.views": 16}
+    def _method(self, method: object, adapt: object) -> None:
+        if method not in registry.METHODS:
+            self._problem("method", f"{method!r}; expected one of {', '.join(registry.METHODS)}")
+            method = "ptsam"
+        # Which backbone it will be is not known yet; what excludes what is the same with any.
+        family, method = defaults.families()[0], str(method)
+        possible = defaults.adaptations(family, method)
+        adapt = possible[0] if adapt is None else adapt
+        if adapt not in possible:
+            self._problem("adapt", f"{adapt!r}; expected {' or '.join(possible)}")
+            adapt = possible[0]
+        self.values |= {"method": method, "adapt": adapt}
+        self.types = types(method)
+        self.base = {default.path: default.value for default in defaults.block(family, str(adapt), method)}
 
     def _counts(self, content: dict[str, Any]) -> None:
         for key in ("trials", "splits", "train_images"):
@@ -295,8 +308,8 @@ class _Reading:
             return
         for path, given in search.items():
             where = f"search.{path}"
-            if path not in types():
-                self._problem(where, f"there is no such setting. {suggestion(str(path), types())}")
+            if path not in self.types:
+                self._problem(where, f"there is no such setting. {suggestion(str(path), self.types)}")
                 continue
             if path in self.values["fixed"]:
                 self._problem(where, "also among the fixed; keep one")
@@ -326,7 +339,7 @@ class _Reading:
             self._problem(where, f"{kind} {values}; expected the smaller number first")
         elif log and values[0] <= 0:
             self._problem(where, f"{kind} {values}; expected numbers above 0")
-        elif types()[path] is int and not whole:
+        elif self.types[path] is int and not whole:
             self._problem(where, f"{kind} gives any number, {path} takes whole ones: int or choice")
         else:
             return Range(values[0], values[1], log, whole)

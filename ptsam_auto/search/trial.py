@@ -22,10 +22,11 @@ from ptsam_auto.search.held_out import HeldOut
 from ptsam_auto.specialist.evaluate import evaluate
 from ptsam_auto.specialist.predict import predict
 from ptsam_auto.training import loop, resume
-from ptsam_auto.training.bank import FeatureBank
+from ptsam_auto.training.bank import FeatureBank, views_for
 from ptsam_auto.training.loop import EpochReport
 from ptsam_auto.training.settings import Settings
-from ptsam_auto.training.views import FreshViews, Views
+from ptsam_auto.training.team import ALONE, Team
+from ptsam_auto.training.views import Views
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Task:
         return self.folder / "trials" / f"{number:04d}"
 
 
-def trial(number: int, settings: Settings, task: Task) -> Iterator[dict[str, Any]]:
+def trial(number: int, settings: Settings, task: Task, team: Team = ALONE) -> Iterator[dict[str, Any]]:
     """Train one configuration on all cells, and report at every rung.
 
     Begun again after its worker died, it goes on from the last epoch, and reports the rung it stands at once more.
@@ -71,6 +72,7 @@ def trial(number: int, settings: Settings, task: Task) -> Iterator[dict[str, Any
         number: the trial's.
         settings: all of them.
         task: what it shares with the others.
+        team: those who train it together; every one of them has to consume its reports, which are the same.
 
     Yields:
         share, epoch, step, cells (Dice by name), loss and seconds as `records.Rung` has them; trainable and encoded as
@@ -81,8 +83,8 @@ def trial(number: int, settings: Settings, task: Task) -> Iterator[dict[str, Any
     """
     torch.set_num_threads(task.threads)
     cv2.setNumThreads(task.threads)
-    sam = _backbone(task.backbone, task.sha256).sam.to(task.device)
-    runs = [_Run(cell, sam, settings, task, task.resume_folder(number)) for cell in task.cells]
+    sam = backbone_of(task.backbone, task.sha256).sam.to(task.device)
+    runs = [Run(cell, sam, settings, task, task.resume_folder(number), team) for cell in task.cells]
     for share, epoch in rungs(task.shares, settings.recipe.epochs):
         if any(run.epoch > epoch for run in runs):
             continue  # reported before the worker died
@@ -92,7 +94,7 @@ def trial(number: int, settings: Settings, task: Task) -> Iterator[dict[str, Any
             "share": share,
             "epoch": epoch,
             "step": runs[0].training.step,
-            "cells": {run.cell.name: run.dice() for run in runs},
+            "cells": {run.cell.name: float(np.mean(run.dice())) for run in runs},
             "loss": float(np.mean([run.curve[-1].loss for run in runs])),
             "seconds": sum(report.seconds for run in runs for report in run.curve),
             "trainable": sum(parameter.numel() for parameter in runs[0].model.trainable().values()),
@@ -106,33 +108,45 @@ def rungs(shares: tuple[float, ...], epochs: int) -> list[tuple[float, int]]:
     return [(share, epoch) for epoch, share in by_epoch.items()]
 
 
-class _Run:
-    """The training of one cell."""
+class Run:
+    """The training of one cell: begun, or gone on with from its folder."""
 
-    def __init__(self, cell: Cell, sam: Any, settings: Settings, task: Task, folder: Path) -> None:  # noqa: ANN401
-        self.cell, self._settings = cell, settings
+    def __init__(
+        self,
+        cell: Cell,
+        sam: Any,  # noqa: ANN401
+        settings: Settings,
+        task: Task,
+        folder: Path,
+        team: Team,
+    ) -> None:
+        self.cell, self._settings, self._team = cell, settings, team
         self.model = registry.build(sam, settings.method, cell.seed)
         self.training = loop.start(self.model, settings.recipe)
         self.encoded = 0
         self._views, self._held_out = self._features(task)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / f"{cell.name.replace('/', '-')}.safetensors"
-        self._key = _key(cell, settings, task)
+        self._key = _key(cell, settings, task.sha256)
         self.curve: list[EpochReport] = resume.load(self._file, self.training, self._key)
 
     def _features(self, task: Task) -> tuple[Views, HeldOut | None]:
-        recipe, augmentation, cell = self._settings.recipe, self._settings.augmentation, self.cell
-        held_out = None
+        cell, held_out = self.cell, None
         if self.model.encoder_is_frozen:
             held_out = HeldOut(task.bank, self.model, task.sha256, cell.held_out)
             self.encoded += held_out.encoded
-        if not recipe.views:
-            return FreshViews(self.model, cell.train, augmentation, recipe.batch_size, cell.seed), held_out
-        bank = FeatureBank(
-            task.bank, self.model, task.sha256, cell.train, augmentation, recipe, cell.seed, at_least=task.most_views
+        views = views_for(
+            self.model,
+            task.sha256,
+            cell.train,
+            self._settings,
+            cell.seed,
+            task.bank,
+            at_least=task.most_views,
+            team=self._team,
         )
-        self.encoded += bank.encoded
-        return bank, held_out
+        self.encoded += views.encoded if isinstance(views, FeatureBank) else 0
+        return views, held_out
 
     @property
     def epoch(self) -> int:
@@ -143,26 +157,27 @@ class _Run:
         """Train until that many epochs are done."""
         if self.epoch >= epoch:
             return
-        for report in loop.epochs(self.training, self._views, self._settings.recipe):
+        for report in loop.epochs(self.training, self._views, self._settings.recipe, self._team):
             self.curve.append(report)
-            resume.save(self._file, self.training, self.curve, self._key)
+            if self._team.rank == 0:  # all are equal, one writes
+                resume.save(self._file, self.training, self.curve, self._key)
             if report.epoch >= epoch:
                 return
 
-    def dice(self) -> float:
-        """Mean over the held-out images, 0 to 1."""
+    def dice(self) -> list[float]:
+        """Of each held-out image, 0 to 1."""
         if self._held_out is not None:
             return self._held_out.dice(self.model)
-        return evaluate(partial(predict, self.model), self.cell.held_out).dice
+        return [image.dice for image in evaluate(partial(predict, self.model), self.cell.held_out).images]
 
 
 @lru_cache(maxsize=1)
-def _backbone(name: str, sha256: str) -> checkpoint.Backbone:
+def backbone_of(name: str, sha256: str) -> checkpoint.Backbone:
     """One copy a process: a worker runs many trials."""
     return checkpoint.find(name, sha256)
 
 
-def _key(cell: Cell, settings: Settings, task: Task) -> str:
+def _key(cell: Cell, settings: Settings, sha256: str) -> str:
     """A checkpoint of other settings, images or weights must not be continued."""
-    contents = [asdict(settings), cell.seed, [pair.digest for pair in cell.train], task.sha256]
+    contents = [asdict(settings), cell.seed, [pair.digest for pair in cell.train], sha256]
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()

@@ -4,43 +4,35 @@ Ray's own checkpoints and restore are not used: all that a search must remember 
 resume files, which a new run reads. Nothing is unpickled from a folder.
 """
 
-import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ptsam_auto.errors import PtsamError, SearchError
+from ptsam_auto.distributed import cluster
+from ptsam_auto.errors import PtsamError
 from ptsam_auto.search.propose import Proposals
 from ptsam_auto.search.records import Trial, apply, trials_of
-from ptsam_auto.search.space import Space, settings_of
+from ptsam_auto.search.space import Resources, Space, settings_of
 from ptsam_auto.search.trial import Task, trial
 from ptsam_auto.tracking import journal
 from ptsam_auto.tracking.journal import Journal
 from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.team import ALONE, Team
 
-# Before Ray is imported; what the user has set stands.
-for _name, _value in {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-}.items():
-    os.environ.setdefault(_name, _value)
-
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+# After `cluster`, which sets Ray's environment.
+import ray.train  # isort: skip
+from ray import tune  # isort: skip
+from ray.train.torch import TorchTrainer, get_device  # isort: skip
+from ray.tune.integration.ray_train import TuneReportCallback  # isort: skip
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # isort: skip
+from ray.tune.search import Searcher  # isort: skip
 
 RETRIES = 2  # of a trial whose worker died; an error of the user's making is not tried again
-STARTS = 3  # attempts at starting Ray, which waits 30 s for itself; a busy machine takes longer
 LATE = 1e-9  # ASHA multiplies its rungs out; a share must not fall short of one by a rounding
 
 
@@ -68,78 +60,43 @@ def run_trials(
         progress: called with all trials after each event.
 
     Raises:
-        SearchError: no room for a single trial.
+        ClusterError: Ray is not to be had, or has no room for a single trial.
     """
     past = trials_of(journal.read(journal_.path)[0])
     if not any(each.state == "running" for each in past) and len(past) >= space.trials:
         return
-    ours = not ray.is_initialized()
-    if ours:
-        _start(address)
     scratch = task.folder / "tune"
-    try:
-        room = _room(space)
+    each = space.resources
+    wants = {"CPU": each.cpu * each.workers, "GPU": each.gpu * each.workers}
+    alone = tune.with_resources(tune.with_parameters(_trainable, task=task), wants)
+    # The workers of a trial have places of their own; what starts them needs none, which Tune has no word for.
+    together = tune.with_resources(tune.with_parameters(_together, task=task, resources=each), {"CPU": 0, "memory": 1})
+    with cluster.running(address, dashboard=each.workers > 1):
+        advice = f"Lower resources in the space {space.name}, or give more machines: --address."
+        room = cluster.room("A trial wants", wants, advice)
         conductor = _Conductor(space, base, task, seed, journal_, past, min(room, at_once or room), progress)
-        wants = {"CPU": space.resources.cpu, "GPU": space.resources.gpu}
-        tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trainable, task=task), wants),
-            tune_config=tune.TuneConfig(
-                num_samples=conductor.left,
-                search_alg=conductor.searcher,
-                scheduler=_scheduler(space, past),
-                # A worker keeps torch and the backbone from trial to trial.
-                reuse_actors=True,
-                # By default a folder is named after all settings.
-                trial_dirname_creator=lambda each: each.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name=f"{os.getpid()}",
-                storage_path=str(scratch),
-                callbacks=[conductor],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-                verbose=0,
-            ),
-        ).fit()
-    finally:
-        if ours:
-            ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _start(address: str | None) -> None:
-    address = address or os.environ.get("RAY_ADDRESS")
-    where: dict[str, Any] = {"address": address}
-    if not address:
-        # On the loopback interface only, with the cores that this process may use.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        where = {"address": "local", "num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        where["object_store_memory"] = 200 * 2**20
-    for attempt in range(1, STARTS + 1):
         try:
-            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-            return
-        except Exception as error:  # Ray has no narrower type for it
-            ray.shutdown()
-            if attempt == STARTS or address:
-                whose = f"No Ray cluster answers at {address}" if address else "Ray did not start on this machine"
-                raise SearchError(
-                    f"{whose}: {str(error).splitlines()[0]}\nNothing is lost: run the command again."
-                ) from None
-
-
-def _room(space: Space) -> int:
-    """How many trials fit at once."""
-    has = ray.cluster_resources()
-    wants = {"CPU": space.resources.cpu, "GPU": space.resources.gpu}
-    # Ray counts in ten-thousandths.
-    room = min(int(has.get(kind, 0.0) / want + LATE) for kind, want in wants.items() if want)
-    if room < 1:
-        wanted, there = (f"{each.get('CPU', 0):g} CPU and {each.get('GPU', 0):g} GPU" for each in (wants, has))
-        raise SearchError(
-            f"A trial wants {wanted}; Ray has {there}.\n"
-            f"Lower resources in the space {space.name}, or give more machines: --address."
-        )
-    return room
+            tune.Tuner(
+                alone if each.workers == 1 else together,
+                tune_config=tune.TuneConfig(
+                    num_samples=conductor.left,
+                    search_alg=conductor.searcher,
+                    scheduler=_scheduler(space, past),
+                    # A worker keeps torch and the backbone from trial to trial.
+                    reuse_actors=True,
+                    # By default a folder is named after all settings.
+                    trial_dirname_creator=lambda each: each.trial_id,
+                ),
+                run_config=tune.RunConfig(
+                    name=f"{os.getpid()}",
+                    storage_path=str(scratch),
+                    callbacks=[conductor],
+                    failure_config=tune.FailureConfig(max_failures=RETRIES),
+                    verbose=0,
+                ),
+            ).fit()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _scheduler(space: Space, past: list[Trial]) -> TrialScheduler:
@@ -165,14 +122,48 @@ def _scheduler(space: Space, past: list[Trial]) -> TrialScheduler:
 
 
 def _trainable(config: dict[str, Any], task: Task) -> None:
-    """What a worker runs. What a user's setting has caused is an answer, not an accident: it is not tried again."""
+    """A trial by one worker."""
+    for news in _news(config, task, ALONE):
+        tune.report(news)
+
+
+def _together(config: dict[str, Any], task: Task, resources: Resources) -> None:
+    """A trial by several workers, on Ray Train. Where one dies, Tune begins the trial again, and it goes on."""
+    wants = {"CPU": resources.cpu, "GPU": resources.gpu}
+    TorchTrainer(
+        _share,
+        train_loop_config={"config": config, "task": task},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.gpu > 0,
+            resources_per_worker={kind: want for kind, want in wants.items() if want},
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"trial-{tune.get_context().get_trial_id()}-{os.getpid()}",
+            storage_path=str(task.folder / "tune" / "train"),
+            callbacks=[TuneReportCallback()],
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    ).fit()
+
+
+def _share(given: dict[str, Any]) -> None:
+    """What each of a trial's workers runs; they tell the same, and the first one is listened to."""
+    context = ray.train.get_context()
+    team = Team(context.get_world_rank(), context.get_world_size())
+    for news in _news(given["config"], replace(given["task"], device=str(get_device())), team):
+        ray.train.report(news)
+
+
+def _news(config: dict[str, Any], task: Task, team: Team) -> Iterator[dict[str, Any]]:
+    """What Tune is told. What a user's setting has caused is an answer, not an accident: it is not tried again."""
     settings = Settings.from_paths(config["settings"])
     try:
-        for report in trial(config["number"], settings, task):
+        for report in trial(config["number"], settings, task, team):
             dice = sum(report["cells"].values()) / len(report["cells"])
-            tune.report({"dice": dice, **report, "share": report["share"] + LATE, "rung": report})
+            yield {"dice": dice, **report, "share": report["share"] + LATE, "rung": report}
     except PtsamError as error:
-        tune.report({"dice": -1.0, "share": 0.0, "failed": str(error)})
+        yield {"dice": -1.0, "share": 0.0, "failed": str(error)}
 
 
 class _Conductor(tune.Callback):
@@ -241,7 +232,9 @@ class _Conductor(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
         """Failed for good; the search goes on."""
-        lines = str(trial.get_error()).strip().splitlines()
+        # Tune's own `get_error` looks where the file is copied to later.
+        noted = Path(trial.error_file) if trial.error_file else None
+        lines = noted.read_text().strip().splitlines() if noted and noted.exists() else []
         self._end(self._numbers.pop(trial.trial_id), "failed", lines[-1] if lines else "the worker died")
 
     def _end(self, number: int, state: str | None = None, error: str | None = None) -> None:

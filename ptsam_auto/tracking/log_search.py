@@ -147,7 +147,7 @@ class SearchLog:
         tags |= {f"ptsam.version.{package}": version for package, version in about["versions"].items()}
         tags |= {f"ptsam.fingerprint.{plain(one['name'])}": one["fingerprint"] for one in about["data"]}
         parent = self._create(asked["space"], None, tags)
-        parameters = {key: asked[key] for key in ("exhaustive", "adapt", "splits", "train_images", "seed")}
+        parameters = {key: asked[key] for key in ("exhaustive", "method", "adapt", "splits", "train_images", "seed")}
         parameters |= {"backbone": about["backbone"]["name"], "data": ", ".join(asked["data"])}
         self._client.log_batch(parent, params=[Param(key, str(value)) for key, value in parameters.items()])
         self._client.log_text(parent, about["text"], f"{plain(asked['space'])}.yaml")

@@ -66,7 +66,14 @@ def searched(tmp_path):
     about = {
         "id": "0123",
         "created": "2026-11-23T01:02:03+00:00",
-        "asked": {"space": "toy", "adapt": "decoder", "splits": 2, "train_images": 16, "fixed": {"recipe.views": 16}},
+        "asked": {
+            "space": "toy",
+            "method": "ptsam",
+            "adapt": "decoder",
+            "splits": 2,
+            "train_images": 16,
+            "fixed": {"recipe.views": 16},
+        },
         "family": "nano",
         "backbone": {"name": "nano", "sha256": "a" * 64},
         "base": {default.path: default.value for default in defaults.block("nano", "decoder")},
@@ -91,6 +98,37 @@ def searched(tmp_path):
 
 def frozen(path):
     return tomllib.loads(path.read_text())
+
+
+def test_a_rivals_block_is_its_own_and_the_shared_recipe_stays(searched, tmp_path, monkeypatch, capsys):
+    about = json.loads((searched / "search.json").read_text())
+    about["asked"] |= {"method": "autosam", "fixed": {}}
+    about["base"] = {default.path: default.value for default in defaults.block("nano", "decoder", "autosam")}
+    (searched / "search.json").write_text(json.dumps(about))
+    journal = searched / "journal.jsonl"
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    journal.unlink()
+    with Journal(journal) as rewritten:
+        for event in events:
+            if event["event"] == "started":
+                event["configuration"].pop("method.decoder_prompts")
+                event["settings"] = {**about["base"], **event["configuration"]}
+            rewritten.write(event)
+    lab = tmp_path / "lab.toml"
+    monkeypatch.setenv("PTSAM_AUTO_DEFAULTS", str(lab))
+    before = {adapt: defaults.block("nano", adapt) for adapt in defaults.ADAPTATIONS}
+    freeze(searched, lab, Show())
+    assert capsys.readouterr().err.endswith("See it: ptsam-auto defaults nano --method autosam\n")
+    assert frozen(lab)["nano"].keys() == {"autosam"}
+    assert frozen(lab)["nano"]["autosam"]["decoder"].keys() == {"recipe.learning_rate"}
+    values = {default.path: default.value for default in defaults.block("nano", "decoder", "autosam")}
+    assert values == about["base"] | {"recipe.learning_rate": 0.025}
+    assert {adapt: defaults.block("nano", adapt) for adapt in defaults.ADAPTATIONS} == before, "PTSAM's stay"
+    assert defaults.evidence("nano", "decoder", "autosam")["search"] == "toy"
+    assert defaults.evidence("nano", "decoder") is None
+    (image, *_) = about["data"][0]["images"]
+    assert defaults.met("nano", "decoder", "autosam", [image]) == {"seen": 1}
+    assert defaults.met("nano", "decoder", "ptsam", [image]) == {}
 
 
 def test_the_block_is_written_with_its_evidence(searched, tmp_path, capsys):

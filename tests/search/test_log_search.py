@@ -11,7 +11,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about SQLAlch
 ABOUT = {
     "id": "0123",
     "asked": {
-        "space": "toy", "exhaustive": False, "adapt": "decoder", "splits": 2, "train_images": 16, "seed": 0,
+        "space": "toy", "exhaustive": False, "method": "ptsam", "adapt": "decoder",
+        "splits": 2, "train_images": 16, "seed": 0,
         "data": {"discs": "f" * 64},
     },
     "text": "# A toy.\n",

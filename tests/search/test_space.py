@@ -8,7 +8,8 @@ import pytest
 
 import ptsam_auto
 from ptsam_auto.errors import ConfigError
-from ptsam_auto.search.space import Choice, Halving, Range, read_space, shipped
+from ptsam_auto.search.space import Choice, Halving, Range, read_space, settings_of, shipped
+from ptsam_auto.training import defaults
 from tests.search.toys import YAML
 
 SHIPPED = sorted((Path(ptsam_auto.__file__).parent / "search_spaces").rglob("*.yaml"))
@@ -63,6 +64,28 @@ def test_a_space_as_it_is_meant(written):
     assert space.search["method.decoder_prompts"] == Choice((1, 2, 8))
     assert (space.trials, space.splits, space.train_images) == (4, 2, 3)
     assert space.rungs == (0.25, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("method", ["cellseg1", "autosam", "samed"])
+def test_every_rival_has_a_space_for_its_learning_rate(method):
+    spaces = [space for name in shipped() if (space := read_space(name)).method == method]
+    assert {space.adapt for space in spaces} == set(defaults.adaptations("nano", method))
+    for space in spaces:
+        block = {default.path: default.value for default in defaults.block("nano", space.adapt, method)}
+        assert list(space.search) == ["recipe.learning_rate"]
+        assert settings_of(block, space, space.first[0]).method.name == method
+
+
+def test_a_method_brings_its_own_settings(written):
+    space = read_space(written("method: cellseg1\nsearch:\n  method.decoder_rank: {choice: [1, 4]}\n"))
+    assert (space.method, space.adapt) == ("cellseg1", "decoder")
+    _, found = problems(written("method: autosam\nadapt: encoder\nsearch:\n  method.decoder_rank: {choice: [1, 4]}\n"))
+    assert found == [
+        "adapt 'encoder'; expected decoder",
+        "search.method.decoder_rank there is no such setting. Did you mean method.reading?",
+    ]
+    _, found = problems(written("method: autosan\nsearch:\n  recipe.epochs: {choice: [1, 4]}\n"))
+    assert found == ["method 'autosan'; expected one of ptsam, cellseg1, autosam, samed"]
 
 
 def test_everything_wrong_is_said_at_once(written):

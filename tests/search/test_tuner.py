@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ptsam_auto.errors import SearchError
+from ptsam_auto.errors import ClusterError
 from ptsam_auto.search import tuner
 from ptsam_auto.search.records import trials_of
 from ptsam_auto.search.space import Choice, Halving, Resources, settings_of
@@ -106,7 +106,7 @@ def test_a_trial_whose_worker_is_killed_goes_on(ray, toy, tmp_path):
 
 
 def test_a_trial_that_fits_nowhere_is_said_at_once(ray, toy, tmp_path):
-    with pytest.raises(SearchError) as error:
+    with pytest.raises(ClusterError) as error:
         run(tmp_path, toy, space(resources=Resources(cpu=1, gpu=1)))
     assert str(error.value) == (
         "A trial wants 1 CPU and 1 GPU; Ray has 2 CPU and 0 GPU.\n"
