@@ -23,6 +23,10 @@ BackboneFile = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="As torch names it; by default a GPU if there is one.")]
 MethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
+Address = Annotated[
+    str | None, typer.Option(help="Of a running Ray cluster, as Ray has it; by default $RAY_ADDRESS or this machine.")
+]
+Track = Annotated[bool, typer.Option(help="Log to MLflow: ./mlflow.db, or where MLFLOW_TRACKING_URI points.")]
 AllowBlank = Annotated[
     bool, typer.Option("--allow-blank-masks", help="Accept masks that are all background or all foreground.")
 ]
@@ -50,9 +54,15 @@ def fit(
     force: Annotated[bool, typer.Option("--force", help="Replace a finished specialist.")] = False,
     allow_blank: AllowBlank = False,
     device: Device = None,
-    track: Annotated[
-        bool, typer.Option(help="Log to MLflow: ./mlflow.db, or where MLFLOW_TRACKING_URI points.")
-    ] = True,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images a step; the learning rate follows by the square root.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Train together, on Ray; they share out each step's images.")] = 1,
+    storage: Annotated[
+        str | None, typer.Option(help="Where several workers keep checkpoints: a shared folder, s3://...")
+    ] = None,
+    address: Address = None,
+    track: Track = True,
 ) -> None:
     """Make a specialist from a folder of annotated images. Nothing needs to be set.
 
@@ -75,6 +85,10 @@ def fit(
             force=force,
             allow_blank=allow_blank,
             device=device,
+            batch_size=batch_size,
+            workers=workers,
+            storage=storage,
+            address=address,
             track=track,
             show=Show(),
         )
@@ -91,15 +105,26 @@ def predict(
         "masks"
     ),
     overlays: Annotated[Path | None, typer.Option(help="Also write each image with its mask drawn in, here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace masks that this specialist did not make.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Predict side by side, on Ray; each loads SAM once.")] = 1,
+    address: Address = None,
     backbone: BackboneFile = None,
     device: Device = None,
 ) -> None:
-    """Write the masks of new images."""
-    from ptsam_auto.predicting import predict_files
-    from ptsam_auto.show import Show
-    from ptsam_auto.specialist.artifact import load_specialist
+    """Write the masks of new images.
 
-    predict_files(load_specialist(specialist, backbone=backbone, device=device), images, out, overlays, Show())
+    Interrupted and started again, it writes what is missing.
+    """
+    from ptsam_auto.predicting import Loading, predict_files
+    from ptsam_auto.show import Show
+    from ptsam_auto.specialist.masks import Destination
+
+    loading, to = Loading(specialist, backbone, device), Destination(out, overlays, replace=force)
+    try:
+        predict_files(loading, images, to, Show(), workers, address)
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. The same command writes the masks that are missing.", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -131,10 +156,6 @@ SearchBackbone = Annotated[str | None, typer.Option("--backbone", help="In place
 AtOnce = Annotated[
     int | None, typer.Option(min=1, help="Trials side by side; by default as many as there is room for.")
 ]
-Address = Annotated[
-    str | None, typer.Option(help="Of a running Ray cluster, as Ray has it; by default $RAY_ADDRESS or this machine.")
-]
-Track = Annotated[bool, typer.Option(help="Log to MLflow: ./mlflow.db, or where MLFLOW_TRACKING_URI points.")]
 
 
 @app.command()
@@ -227,6 +248,73 @@ def freeze(
 
 
 @app.command()
+def compare(
+    datasets: Annotated[list[Path], typer.Argument(help="Folders of annotated images.")],
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="all, or some of ptsam,cellseg1,autosam,ptsam-encoder,cellseg1-encoder,samed,nnunet (by commas)."
+        ),
+    ] = "all",
+    sizes: Annotated[str, typer.Option(help="Training images, by commas.")] = "16,32,64",
+    splits: Annotated[int, typer.Option(min=1, help="Of each dataset, each with 20 % to measure on.")] = 3,
+    backbone: Annotated[str, typer.Option(help="As fit takes it; by default the preset's, or else auto.")] = "",
+    preset: Annotated[str, typer.Option(help="paper: the settings of Sec. 4.1.3, on ViT-B.")] = "",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="For all SAM methods: recipe.epochs=10.")
+    ] = None,
+    nnunet: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="For nnU-Net: gpu_memory_gb=1, epochs=10.")
+    ] = None,
+    cpu: Annotated[float, typer.Option(help="Cores of each training.")] = 1.0,
+    gpu: Annotated[float, typer.Option(min=0, help="GPUs of each training, also a part of one.")] = 0.0,
+    threads: Annotated[int, typer.Option(min=1, help="That each training computes with.")] = 1,
+    out: Annotated[Path, typer.Option(help="Where tables and figures go.")] = Path("comparison"),
+    at_once: AtOnce = None,
+    address: Address = None,
+    allow_blank: AllowBlank = False,
+    track: Track = True,
+) -> None:
+    """Compare the paper's methods on datasets, under one budget: its Table 2 and its figures.
+
+    Interrupted and started again, it continues where it was.
+    """
+    if not all(size.strip().isdigit() for size in sizes.split(",")):
+        raise typer.BadParameter(f"{sizes!r} is not a list of numbers, such as 16,32,64.", param_hint="--sizes")
+    changes, own = _settings(settings or []), _settings(nnunet or [])
+    from ptsam_auto.compare.session import Comparison
+    from ptsam_auto.compare.session import compare as run
+    from ptsam_auto.show import Show
+
+    asked = Comparison(
+        methods=tuple(name.strip() for name in methods.split(",")),
+        sizes=tuple(int(size) for size in sizes.split(",")),
+        splits=splits,
+        backbone=backbone,
+        preset=preset,
+        settings=changes,
+        nnunet=own,
+        cpu=cpu,
+        gpu=gpu,
+        threads=threads,
+    )
+    try:
+        run(
+            datasets,
+            asked,
+            out=out,
+            at_once=at_once,
+            address=address,
+            allow_blank=allow_blank,
+            track=track,
+            show=Show(),
+        )
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. The same command goes on: trainings that ended are kept, others continue.", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
 def example(folder: Annotated[Path, typer.Argument(help="Where the images go; empty or new.")]) -> None:
     """Render 24 annotated images to try things on."""
     from ptsam_auto.data.render import write_example
@@ -282,7 +370,7 @@ def defaults(
             for default in frozen.block(family, adapt, method):
                 table.add_row(default.path, str(default.value), default.source)
             console.print(table)
-            evidence = frozen.evidence(family, adapt)
+            evidence = frozen.evidence(family, adapt, method)
             if evidence is not None:
                 console.print(_evidence(evidence))
 

@@ -182,6 +182,53 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_others(run, discs, toy, 
     )
 
 
+def test_an_interrupted_prediction_goes_on(run, discs, toy, tmp_path, monkeypatch):
+    from ptsam_auto.specialist import masks
+
+    assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
+    really, seen = masks.read_image, []
+
+    def stops(path, page):
+        seen.append(path.name)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return really(path, page)
+
+    monkeypatch.setattr(masks, "read_image", stops)
+    code, _, err = run("predict", "discs-specialist", discs / "images")
+    assert code == 130
+    assert err.endswith("\nStopped. The same command writes the masks that are missing.\n")
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [f"disc0{i}.png" for i in range(3)]
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "masks").iterdir()}
+    code, _, err = run("predict", "discs-specialist", discs / "images")
+    assert code == 0
+    assert err.endswith("3 masks: masks/ (3 were there already)\n")
+    assert times.items() <= {path.name: path.stat().st_mtime_ns for path in (tmp_path / "masks").iterdir()}.items()
+    assert seen[3:] == ["disc03.png", "disc03.png", "disc04.png", "disc05.png"]
+
+    Image.fromarray(sample(40).image).save(discs / "images" / "disc01.png")
+    assert run("predict", "discs-specialist", discs / "images")[2].endswith("1 masks: masks/ (5 were there already)\n")
+    assert run("predict", "discs-specialist", discs / "images", "--overlays", "seen")[2].endswith("6 masks: masks/\n")
+
+
+def test_masks_of_others_are_replaced_only_when_asked(run, discs, toy, tmp_path):
+    assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
+    by_hand = discs / "masks" / "disc02.png"
+    before = by_hand.read_bytes()
+    predict = ("predict", "discs-specialist", discs / "images" / "disc02.png", "--out", discs / "masks")
+    code, _, err = run(*predict)
+    assert (code, by_hand.read_bytes()) == (1, before)
+    assert err.endswith(
+        f"  {discs}/images/disc02.png  {by_hand} is there already, and not of this specialist; "
+        "replace it with --force\n"
+        "All other masks are written. Fix or remove these files, then run the command again.\n"
+    )
+    assert run(*predict, "--force")[0] == 0
+    assert by_hand.read_bytes() != before
+    assert run("fit", discs, "--backbone", toy, "--seed", 1, "--out", "other", *QUICK)[0] == 0
+    assert run("predict", "other", *predict[2:])[0] == 1, "made by another specialist"
+
+
 def test_two_images_of_one_name_would_share_a_mask(run, discs, toy, tmp_path):
     assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
     other = write_folder(tmp_path / "other", 1)

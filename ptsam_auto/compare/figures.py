@@ -1,0 +1,147 @@
+"""The paper's figures, drawn from what came of a comparison. Fig. 5 comes from `ablate`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ptsam_auto.compare.bout import SHOWN, UNTUNED
+from ptsam_auto.compare.entries import FROZEN_TWIN
+from ptsam_auto.compare.results import Result, entries_in, mean_and_std, select, title_of
+from ptsam_auto.data.dataset import Pair
+from ptsam_auto.specialist.report import overlay
+
+SIDE = 320  # px, of a picture in the panel
+
+
+def write_figures(folder: Path, results: Sequence[Result]) -> list[Path]:
+    """Draw whatever the results allow: parameters.svg (Fig. 1), encoder.svg (Fig. 3), images.svg (Fig. 4)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {"parameters": _parameters(results), "encoder": _encoder(results), "images": _images(results)}
+    written = []
+    for name, figure in drawn.items():
+        if figure is not None:
+            path = folder / f"{name}.svg"
+            figure.savefig(path, format="svg", metadata={"Creator": None, "Date": None})
+            written.append(path)
+    return written
+
+
+def _datasets(results: Sequence[Result]) -> list[str]:
+    return list(dict.fromkeys(result.dataset for result in results))
+
+
+def _sizes(results: Sequence[Result]) -> list[int]:
+    return sorted({result.size for result in results} - {0})
+
+
+def _axes(count: int) -> tuple[Figure, list]:
+    figure = Figure(figsize=(3.2 * count + 2.2, 3.8), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, count)).tolist()
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _parameters(results: Sequence[Result]) -> Figure | None:
+    """Fig. 1: Dice against learned numbers, one picture a dataset; larger marks are more training images."""
+    tuned = [result for result in results if result.entry != UNTUNED]
+    if not tuned:
+        return None
+    figure, all_axes = _axes(len(_datasets(tuned)))
+    sizes = _sizes(tuned)
+    for axes, dataset in zip(all_axes, _datasets(tuned), strict=True):
+        for number, name in enumerate(entries_in(tuned)):
+            mark = "X" if name in FROZEN_TWIN else "o"
+            for size in sizes:
+                found = select(tuned, dataset=dataset, entry=name, size=size)
+                if found:
+                    scale = 40 + 110 * sizes.index(size) / max(len(sizes) - 1, 1)
+                    label = title_of(name) if size == sizes[-1] else None
+                    dice = 100 * mean_and_std(found)[0]
+                    axes.scatter(found[0].trainable, dice, scale, f"C{number}", mark, alpha=0.75, label=label)
+        axes.set(xscale="log", xlabel="learned numbers", title=dataset)
+    all_axes[0].set_ylabel("Dice, %")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def _encoder(results: Sequence[Result]) -> Figure | None:
+    """Fig. 3: what tuning the encoder gains over the same decoder on a frozen one, in points of Dice."""
+    pairs = {name: twin for name, twin in FROZEN_TWIN.items() if {name, twin} <= set(entries_in(results))}
+    return _bars(results, {title_of(name): (name, twin) for name, twin in pairs.items()}) if pairs else None
+
+
+def _bars(results: Sequence[Result], pairs: Mapping[str, tuple[str, str]]) -> Figure:
+    figure, all_axes = _axes(len(_datasets(results)))
+    sizes = _sizes(results)
+    for axes, dataset in zip(all_axes, _datasets(results), strict=True):
+        for number, (first, second) in enumerate(pairs.values()):
+            for place, size in enumerate(sizes):
+                both = [select(results, dataset=dataset, entry=name, size=size) for name in (first, second)]
+                if all(both):
+                    gain = 100 * (mean_and_std(both[0])[0] - mean_and_std(both[1])[0])
+                    axes.bar(place + number * 0.8 / len(pairs), gain, 0.75 / len(pairs), color=f"C{number}")
+        axes.axhline(0, color="0.4", linewidth=0.8)
+        axes.set_xticks([place + 0.4 * (1 - 1 / len(pairs)) for place in range(len(sizes))], map(str, sizes))
+        axes.set(xlabel="training images", title=dataset)
+    all_axes[0].set_ylabel("gain by tuning the encoder, points")
+    marks = [all_axes[0].bar(0, 0, color=f"C{number}") for number in range(len(pairs))]
+    figure.legend(marks, list(pairs), loc="outside right upper", frameon=False)
+    return figure
+
+
+def _images(results: Sequence[Result]) -> Figure | None:
+    """Fig. 4: Dice against the number of training images, bars of one standard deviation over splits."""
+    tuned = [result for result in results if result.entry != UNTUNED]
+    if len(_sizes(tuned)) < 2:
+        return None
+    figure, all_axes = _axes(len(_datasets(tuned)))
+    for axes, dataset in zip(all_axes, _datasets(tuned), strict=True):
+        for number, name in enumerate(entries_in(tuned)):
+            found = {size: select(tuned, dataset=dataset, entry=name, size=size) for size in _sizes(tuned)}
+            points = [(size, *mean_and_std(of_size)) for size, of_size in found.items() if of_size]
+            if points:
+                x, mean, std = np.array(points).T
+                style = "--" if name in FROZEN_TWIN else "-"
+                axes.errorbar(x, 100 * mean, 100 * std, None, f"o{style}", c=f"C{number}", label=title_of(name))
+        axes.set(xlabel="training images", title=dataset, xticks=_sizes(tuned))
+    all_axes[0].set_ylabel("Dice, %")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def write_panel(path: Path, masks: Path, entries: Sequence[str], held_out: Sequence[Pair]) -> bool:
+    """Fig. 6: some held-out images, and what each method makes of them (blue found, orange missed, red invented).
+
+    Args:
+        path: of the PNG.
+        masks: folder of one dataset's masks, as `bout` keeps them.
+        entries: columns.
+        held_out: the images, in the order in which they were drawn.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    columns = [name for name in entries if (masks / name).is_dir()]
+    if not columns:
+        return False
+    samples = [pair.load() for pair in held_out[:SHOWN]]
+    figure = Figure(figsize=(2.1 * (1 + len(columns)), 2.0 * len(samples) + 0.4), layout="constrained")
+    grid = figure.subplots(len(samples), 1 + len(columns), squeeze=False)
+    for number, sample in enumerate(samples):
+        pictures = [sample.image]
+        for name in columns:
+            mask = np.asarray(Image.open(masks / name / f"{number}.png")) > 0
+            pictures.append(overlay(sample.image, mask, sample.mask))
+        for axes, picture in zip(grid[number], pictures, strict=True):
+            small = Image.fromarray(picture)
+            small.thumbnail((SIDE, SIDE))
+            axes.imshow(small)
+            axes.set_axis_off()
+    for axes, title in zip(grid[0], ["image", *map(title_of, columns)], strict=True):
+        axes.set_title(title, fontsize=8)
+    figure.savefig(path, dpi=150)
+    return True
