@@ -52,10 +52,11 @@ def judge(sam: Sam, beside: Beside, batch: Batch, balance: float, detail: float 
     total, tasks, iou, quality = features_B256GG.new_zeros(()), 0, {}, 0.0
     for asked, questions in batch.questions.items():
         if asked == "concept":
-            prompts_TkD = beside.concepts_VPD[questions.concepts]
+            prompts_TkD = beside.concepts_VPD.index_select(0, questions.concepts)
         else:
             prompts_TkD = embed(sam.prompt_encoder, questions.points, questions.roles)
-        features_T256GG = features_B256GG[questions.image]
+        # Not by [...]: where images repeat, its gradient is summed by atomic adds, in another order at every run.
+        features_T256GG = features_B256GG.index_select(0, questions.image)
         logits_TAMM, predicted_TA = answer(sam, features_T256GG, prompts_TkD, TOKENS[asked])
         inside_TMM = batch.inside[questions.image]
         mask_loss_TA = mask_loss(logits_TAMM, questions.answers, inside_TMM, balance)
@@ -98,7 +99,9 @@ def embed(prompts: PromptEncoder, points_Tk2: Tensor, roles_Tk: Tensor) -> Tenso
     codes = prompts.pe_layer.forward_with_coords(points_Tk2, prompts.input_image_size)
     roles = torch.stack([embedding.weight[0] for embedding in prompts.point_embeddings])
     padding = (roles_Tk < 0).unsqueeze(-1)
-    return torch.where(padding, prompts.not_a_point_embed.weight, codes + roles[roles_Tk.clamp(min=0)])
+    return torch.where(
+        padding, prompts.not_a_point_embed.weight, codes + F.embedding(roles_Tk.clamp(min=0), roles)
+    )
 
 
 def mask_loss(logits_TAMM: Tensor, answers_TMM: Tensor, inside_TMM: Tensor, balance: float) -> Tensor:
