@@ -1,6 +1,8 @@
 """Arguments in, messages out. What takes long to import is imported by the command that needs it."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +24,7 @@ BackboneFile = Annotated[
     str | None, typer.Option("--backbone", help="The checkpoint it was made with, if that has moved.")
 ]
 Device = Annotated[str | None, typer.Option(help="As torch names it; by default a GPU if there is one.")]
-MethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
+SamMethod = Literal["ptsam", "cellseg1", "autosam", "samed"]
 Address = Annotated[
     str | None, typer.Option(help="Of a running Ray cluster, as Ray has it; by default $RAY_ADDRESS or this machine.")
 ]
@@ -30,6 +32,16 @@ Track = Annotated[bool, typer.Option(help="Log to MLflow: ./mlflow.db, or where 
 AllowBlank = Annotated[
     bool, typer.Option("--allow-blank-masks", help="Accept masks that are all background or all foreground.")
 ]
+
+
+@contextmanager
+def _interruptible(what_goes_on: str) -> Iterator[None]:
+    """Ctrl-C ends a command as a user expects it: a line that says how to go on, and the shell's exit code for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\nStopped. The same command {what_goes_on}.", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -42,13 +54,16 @@ def fit(
     backbone: Annotated[
         str, typer.Option(help="auto (ViT-B if it can be had, else nano), vit_b, vit_l, vit_h, nano or a checkpoint.")
     ] = "auto",
-    method: Annotated[MethodName, typer.Option(help="PTSAM, or one of its rivals from the paper.")] = "ptsam",
+    method: Annotated[
+        Literal[SamMethod, "nnunet"], typer.Option(help="PTSAM, or one of its rivals from the paper.")
+    ] = "ptsam",
     adapt: Annotated[
         Literal["decoder", "encoder"] | None,
         typer.Option(help="Adapt SAM's mask decoder only, or its image encoder too; see `defaults`."),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a default: recipe.epochs=10.")
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Replace a default: recipe.epochs=10, nnunet.epochs=10."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the start and the augmentation.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished specialist.")] = False,
@@ -72,7 +87,7 @@ def fit(
     from ptsam_auto.pipeline import fit
     from ptsam_auto.show import Show
 
-    try:
+    with _interruptible("continues from the last epoch"):
         fit(
             dataset,
             out=out,
@@ -92,9 +107,6 @@ def fit(
             track=track,
             show=Show(),
         )
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. The same command continues from the last epoch.", err=True)
-        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -120,11 +132,8 @@ def predict(
     from ptsam_auto.specialist.masks import Destination
 
     loading, to = Loading(specialist, backbone, device), Destination(out, overlays, replace=force)
-    try:
+    with _interruptible("writes the masks that are missing"):
         predict_files(loading, images, to, Show(), workers, address)
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. The same command writes the masks that are missing.", err=True)
-        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -212,7 +221,7 @@ def _search(
     from ptsam_auto.search.session import search
     from ptsam_auto.show import Show
 
-    try:
+    with _interruptible("goes on: trials that ended are kept, others continue"):
         search(
             space,
             data,
@@ -227,9 +236,6 @@ def _search(
             track=track,
             show=Show(),
         )
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. The same command goes on: trials that ended are kept, others continue.", err=True)
-        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -261,10 +267,12 @@ def compare(
     backbone: Annotated[str, typer.Option(help="As fit takes it; by default the preset's, or else auto.")] = "",
     preset: Annotated[str, typer.Option(help="paper: the settings of Sec. 4.1.3, on ViT-B.")] = "",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="For all SAM methods: recipe.epochs=10.")
-    ] = None,
-    nnunet: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="For nnU-Net: gpu_memory_gb=1, epochs=10.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="For all SAM methods: recipe.epochs=10; for nnU-Net: nnunet.gpu_memory_gb=1.",
+        ),
     ] = None,
     cpu: Annotated[float, typer.Option(help="Cores of each training.")] = 1.0,
     gpu: Annotated[float, typer.Option(min=0, help="GPUs of each training, also a part of one.")] = 0.0,
@@ -281,7 +289,7 @@ def compare(
     """
     if not all(size.strip().isdigit() for size in sizes.split(",")):
         raise typer.BadParameter(f"{sizes!r} is not a list of numbers, such as 16,32,64.", param_hint="--sizes")
-    changes, own = _settings(settings or []), _settings(nnunet or [])
+    changes = _settings(settings or [])
     from ptsam_auto.compare.session import Comparison
     from ptsam_auto.compare.session import compare as run
     from ptsam_auto.show import Show
@@ -293,12 +301,11 @@ def compare(
         backbone=backbone,
         preset=preset,
         settings=changes,
-        nnunet=own,
         cpu=cpu,
         gpu=gpu,
         threads=threads,
     )
-    try:
+    with _interruptible("goes on: trainings that ended are kept, others continue"):
         run(
             datasets,
             asked,
@@ -309,9 +316,6 @@ def compare(
             track=track,
             show=Show(),
         )
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. The same command goes on: trainings that ended are kept, others continue.", err=True)
-        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -343,7 +347,7 @@ def subset(
 @app.command()
 def defaults(
     backbone: Annotated[str | None, typer.Argument(help="One backbone only: vit_b, vit_l, vit_h or nano.")] = None,
-    method: Annotated[MethodName, typer.Option(help="Whose settings.")] = "ptsam",
+    method: Annotated[SamMethod, typer.Option(help="Whose settings.")] = "ptsam",
 ) -> None:
     """Show the settings that fit uses, and where each comes from."""
     from rich.console import Console

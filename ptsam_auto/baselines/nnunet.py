@@ -1,6 +1,6 @@
 """nnU-Net, a specialist from scratch (Sec. 4.1.1): its own planner, trainer and predictor, from its own package.
 
-It meets the other methods at `predict(image)`. In their loop it would no longer be nnU-Net, so it runs as its users run
+It meets the other methods once it is trained. In their loop it would no longer be nnU-Net, so it runs as its users run
 it, in a process and a folder of its own:
 
 work/job.json        what is trained, and for how long
@@ -15,26 +15,32 @@ Needs `pip install 'ptsam-auto[nnunet]'`; nothing of it is imported before it is
 import importlib.util
 import json
 import os
+import pydoc
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from ptsam_auto.data.dataset import Pair, fingerprint
-from ptsam_auto.errors import ConfigError, OutputError, PtsamError
+from ptsam_auto.errors import ConfigError, OutputError, PtsamError, SpecialistError, suggestion
 
+NAME = "nnunet"  # as a method
+PREFIX = f"{NAME}."  # of its settings, where they stand among those of others
 DATASET = "Dataset001_ptsam"
-MODEL = Path("results") / DATASET / "nnUNetTrainer__nnUNetPlans__2d"
+CONFIGURATION = "2d"
+MODEL = Path("results") / DATASET / f"nnUNetTrainer__nnUNetPlans__{CONFIGURATION}"
 WEIGHTS = MODEL / "fold_all" / "checkpoint_final.pth"
 POLL = 0.5  # seconds between two looks at the process
 
@@ -67,35 +73,118 @@ class NnunetConfig:
             raise ConfigError(f"nnunet.gpu_memory_gb is {self.gpu_memory_gb}; expected a number above 0.")
 
 
-class Nnunet:
-    """A trained nnU-Net, with mirroring and overlapping windows at prediction, as its predictor does unasked.
+def config_of(values: Mapping[str, Any]) -> NnunetConfig:
+    """The config from its fields' paths, such as {"nnunet.epochs": 100}.
 
-    Its weights are a pickle: open only a folder that `train` wrote here, none that you were sent.
+    Raises:
+        ConfigError: there is no such field, or a value is of the wrong kind or outside its range.
+    """
+    known = [PREFIX + each.name for each in fields(NnunetConfig)]
+    for path, value in values.items():
+        if path not in known:
+            raise ConfigError(f"There is no setting {path}. {suggestion(path, known)}")
+        number = path == f"{PREFIX}gpu_memory_gb"
+        if type(value) is not int and not (number and type(value) is float):
+            raise ConfigError(f"{path} is {value!r}; expected {'a number' if number else 'a whole number'}.")
+    return NnunetConfig(**{path.removeprefix(PREFIX): value for path, value in values.items()})
+
+
+class Nnunet:
+    """An nnU-Net, with mirroring and overlapping windows at prediction, as its predictor does unasked.
 
     Args:
-        work: a folder that `train` finished.
+        design: what its planner decided: plans, dataset and mirroring, JSON types.
+        weights: by name; None leaves them to chance, for whoever fills `trainable()`.
         device: as torch names it.
+
+    Raises:
+        PtsamError: nnU-Net is not installed.
+        SpecialistError: the design names something to run that is no part of a network.
     """
 
-    def __init__(self, work: Path, device: str) -> None:
-        import torch
+    def __init__(self, design: Mapping[str, Any], weights: Mapping[str, Tensor] | None, device: str) -> None:
+        _check_installed()
+        _check_parts(design)
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+        from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+        from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+        self.design, self.device = dict(design), torch.device(device)
         with _silence():
-            self._predictor = nnUNetPredictor(device=torch.device(device), allow_tqdm=False)
-            self._predictor.initialize_from_trained_model_folder(str(work / MODEL), ("all",), WEIGHTS.name)
+            plans = PlansManager(design["plans"])
+            configuration = plans.get_configuration(CONFIGURATION)
+            network = nnUNetTrainer.build_network_architecture(
+                plans,
+                configuration,
+                determine_num_input_channels(plans, configuration, design["dataset"]),
+                plans.get_label_manager(design["dataset"]).num_segmentation_heads,
+                enable_deep_supervision=False,
+            )
+            if weights is not None:
+                network.load_state_dict(weights)
+            self._network = network.to(self.device).eval()
+            self._predictor = nnUNetPredictor(device=self.device, allow_tqdm=False)
+            self._predictor.manual_initialization(
+                self._network,
+                plans,
+                configuration,
+                [self._network.state_dict()],
+                design["dataset"],
+                "nnUNetTrainer",
+                tuple(design["mirroring"]),
+            )
 
-    @property
-    def trainable(self) -> int:
-        """Numbers that training changes, the heads of deep supervision included, as in Table 1."""
-        return sum(parameter.numel() for parameter in self._predictor.network.parameters())
+    @classmethod
+    def trained(cls, work: Path, device: str) -> "Nnunet":
+        """What `train` left in its folder.
+
+        nnU-Net's weights are a pickle there: open only a folder that `train` wrote here, none that you were sent.
+        """
+        checkpoint = torch.load(work / WEIGHTS, map_location="cpu", weights_only=False)
+        design = {
+            "plans": json.loads((work / MODEL / "plans.json").read_text()),
+            "dataset": json.loads((work / MODEL / "dataset.json").read_text()),
+            "mirroring": list(checkpoint["inference_allowed_mirroring_axes"]),
+        }
+        return cls(design, checkpoint["network_weights"], device)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """What training changes, by name: everything, the heads of deep supervision included, as in Table 1."""
+        return dict(self._network.named_parameters())
+
+    def probability(self, image: np.ndarray) -> np.ndarray:
+        """The chance of foreground (H W, float32, 0 to 1) in an image (H W 3, uint8, RGB)."""
+        planes_31HW = image.transpose(2, 0, 1)[:, None].astype(np.float32)
+        with _silence():
+            _, chances_21HW = self._predictor.predict_single_npy_array(
+                planes_31HW, {"spacing": (999, 1, 1)}, save_or_return_probabilities=True
+            )
+        return chances_21HW[1, 0].astype(np.float32)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """The mask (H W, bool) of an image (H W 3, uint8, RGB)."""
-        planes_31HW = image.transpose(2, 0, 1)[:, None].astype(np.float32)
-        with _silence():
-            labels_1HW = self._predictor.predict_single_npy_array(planes_31HW, {"spacing": (999, 1, 1)})
-        return labels_1HW[0] == 1
+        return self.probability(image) > 0.5
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("nnunetv2") is None:
+        raise PtsamError("nnU-Net is not installed. Install it: pip install 'ptsam-auto[nnunet]'")
+
+
+def _check_parts(design: Mapping[str, Any]) -> None:
+    """A design may come from anywhere, and nnU-Net imports and calls what it names."""
+    for configuration in design["plans"]["configurations"].values():
+        architecture = configuration.get("architecture", {})
+        named = {architecture.get("network_class_name"): "dynamic_network_architectures."}
+        for keyword in architecture.get("_kw_requires_import", ()):
+            named[architecture["arch_kwargs"][keyword]] = "torch.nn."
+        for name, package in named.items():
+            found = pydoc.locate(name) if str(name).startswith(package) else None
+            if name is not None and not (isinstance(found, type) and issubclass(found, nn.Module)):
+                raise SpecialistError(
+                    f"nnU-Net's plans name {name}; expected a part of a network, of {package[:-1]}. It was not loaded."
+                )
 
 
 def train(
@@ -122,15 +211,32 @@ def train(
         PtsamError: nnU-Net is not installed, or failed.
         OutputError: the folder holds another training, or cannot be written to.
     """
-    if importlib.util.find_spec("nnunetv2") is None:
-        raise PtsamError("nnU-Net is not installed. Install it: pip install 'ptsam-auto[nnunet]'")
+    _check_installed()
     _claim(work, {"data": fingerprint(pairs), "nnunetv2": version("nnunetv2"), **asdict(config)})
     if not (work / WEIGHTS).exists():
         if not (work / "raw" / DATASET / "dataset.json").exists():
             write_raw(pairs, work / "raw" / DATASET)
         _run(work, config, device, progress)
     progress(config.epochs, config.epochs)
-    return Nnunet(work, device)
+    return Nnunet.trained(work, device)
+
+
+def curve(work: Path, config: NnunetConfig) -> dict[str, list[float]]:
+    """Loss (nnU-Net's: cross-entropy minus Dice, weighted over sizes) and learning rate at the end of each epoch.
+
+    Args:
+        work: a folder that `train` finished.
+        config: that it was finished with.
+    """
+    logged = torch.load(work / WEIGHTS, map_location="cpu", weights_only=False)["logging"]
+    if "train_losses" not in logged:  # since 2.7 one of several loggers
+        logged = logged["local_logger"]
+    steps = [float(config.steps_per_epoch * (epoch + 1)) for epoch in range(config.epochs)]
+    return {
+        "step": steps,
+        "loss": [float(x) for x in logged["train_losses"]],
+        "learning_rate": [float(x) for x in logged["lrs"]],
+    }
 
 
 def _claim(work: Path, job: dict[str, Any]) -> None:

@@ -79,7 +79,7 @@ def fight(bout: Bout, task: Task) -> dict[str, Any]:
     folder = task.folder / "bouts" / bout.name
     if bout.entry is None:
         found = _untuned(bout, task)
-    elif bout.entry.method == "nnunet":
+    elif bout.entry.method == nnunet.NAME:
         found = _nnunet(bout, task, folder)
     else:
         found = _sam(bout, task, folder)
@@ -117,12 +117,13 @@ def _nnunet(bout: Bout, task: Task, folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     trained = nnunet.train(bout.cell.train, folder, config, device=task.device)
     seconds = time.perf_counter() - began
+    learned = trained.trainable().values()
     return {
         "dice": _measured(bout, task, trained.predict),
         "seconds": seconds,
         "steps": config.epochs * config.steps_per_epoch,
-        "trainable": trained.trainable,
-        "bytes": 4 * trained.trainable,
+        "trainable": sum(parameter.numel() for parameter in learned),
+        "bytes": sum(parameter.nbytes for parameter in learned),
     }
 
 

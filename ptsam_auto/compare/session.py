@@ -8,17 +8,13 @@ figures/           Fig. 1, 3, 4 and 6
 bank/, bouts/, masks/   features, resume files and masks; the first two go when all is done
 """
 
-import json
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ptsam_auto.baselines.nnunet import NnunetConfig
+from ptsam_auto.baselines import nnunet
 from ptsam_auto.compare.bout import MASKS, UNTUNED, Bout
 from ptsam_auto.compare.entries import ENTRIES, PRESETS, chosen, values_of
 from ptsam_auto.compare.results import (
@@ -32,10 +28,10 @@ from ptsam_auto.compare.results import (
     write_parquet,
 )
 from ptsam_auto.data.split import hold_out
-from ptsam_auto.errors import ConfigError, OutputError, Problem, listed
+from ptsam_auto.errors import ConfigError, Problem, listed
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.search.cells import Cell, SearchData, read_data
-from ptsam_auto.search.folder import claimed, commit
+from ptsam_auto.search.folder import begun, claimed
 from ptsam_auto.search.trial import Task
 from ptsam_auto.show import Show
 from ptsam_auto.tracking import journal
@@ -50,6 +46,7 @@ ABOUT, JOURNAL, TABLE, FLAT, FIGURES = (
     "figures",
 )
 PACKAGES = ("ptsam-auto", "torch", "segment-anything", "ray")
+BUDGET = ("epochs", "steps_per_epoch")  # that nnU-Net has in common with the others
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,8 @@ class Comparison:
         splits: of each dataset, each with its own fixed 20 % to measure on and nested training images (Sec. 4.1.2).
         backbone: as `fit` takes it; "" for the preset's, or else auto.
         preset: "paper" for Sec. 4.1.3, or "".
-        settings: for all SAM methods, by field path, such as {"recipe.epochs": 10}.
-        nnunet: fields of NnunetConfig; epochs and steps are those of the others where they are not given.
+        settings: for all SAM methods, by field path, such as {"recipe.epochs": 10}; {"nnunet.gpu_memory_gb": 1} is
+            nnU-Net's, whose epochs and steps are those of the others where they are not given.
         cpu: cores of each training.
         gpu: GPUs of each training.
         threads: that each computes with.
@@ -75,7 +72,6 @@ class Comparison:
     backbone: str = ""
     preset: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    nnunet: Mapping[str, Any] = field(default_factory=dict)
     cpu: float = 1.0
     gpu: float = 0.0
     threads: int = 1
@@ -89,8 +85,9 @@ class Comparison:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Settings in place of the defaults, the preset's among them."""
-        return {**(PRESETS[self.preset][1] if self.preset else {}), **self.settings}
+        """Settings of SAM methods in place of the defaults, the preset's among them."""
+        own = {path: value for path, value in self.settings.items() if not path.startswith(nnunet.PREFIX)}
+        return {**(PRESETS[self.preset][1] if self.preset else {}), **own}
 
     @property
     def weights(self) -> str:
@@ -148,15 +145,14 @@ def bouts_of(data: Sequence[SearchData], asked: Comparison, family: str) -> list
     entries, problems = chosen(asked.methods), []
     values: dict[str, dict[str, Any]] = {UNTUNED: values_of(ENTRIES["ptsam"], family, asked.changes)}
     for entry in entries:
-        if entry.method == "nnunet":
-            budget = {"epochs": "recipe.epochs", "steps_per_epoch": "recipe.steps_per_epoch"}
-            shared = {name: values[UNTUNED][path] for name, path in budget.items()}
-            values[entry.name] = {**shared, **asked.nnunet}
-            NnunetConfig(**values[entry.name])
-            continue
-        values[entry.name] = values_of(entry, family, asked.changes)
         try:
-            Settings.from_paths(values[entry.name])
+            if entry.method == nnunet.NAME:
+                shared = {nnunet.PREFIX + name: values[UNTUNED][f"recipe.{name}"] for name in BUDGET}
+                own = {path: value for path, value in asked.settings.items() if path.startswith(nnunet.PREFIX)}
+                values[entry.name] = asdict(nnunet.config_of({**shared, **own}))
+            else:
+                values[entry.name] = values_of(entry, family, asked.changes)
+                Settings.from_paths(values[entry.name])
         except ConfigError as error:
             problems.append(Problem(entry.name, str(error)))
     if problems:
@@ -180,36 +176,17 @@ def _device(asked: Comparison) -> str:
 
 
 def _about(out: Path, asked: Comparison, data: Sequence[SearchData], backbone: checkpoint.Backbone) -> dict[str, Any]:
-    """What comparison.json says; written by the first run, and every later one must ask for the same."""
+    """What comparison.json says."""
     wanted = {key: value for key, value in asdict(asked).items() if key not in ("cpu", "gpu", "threads", "backbone")}
     wanted |= {"backbone": backbone.sha256, "data": {one.name: one.fingerprint for one in data}}
-    wanted = json.loads(json.dumps(wanted))
-    path = out / ABOUT
-    if path.exists():
-        about = json.loads(path.read_text())
-        problems = [
-            Problem(key, f"{about['asked'].get(key)} there, {wanted[key]} here")
-            for key in wanted
-            if wanted[key] != about["asked"].get(key)
-        ]
-        if problems:
-            raise OutputError(
-                listed(f"{out}, as another comparison,", problems, "Choose another --out, or ask for the same.")
-            )
-        return about
-    about = {
-        "id": uuid.uuid4().hex,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "asked": wanted,
-        "backbone": {"name": backbone.name, "sha256": backbone.sha256},
-        "data": [{"name": one.name, "fingerprint": one.fingerprint, "images": len(one.pairs)} for one in data],
-        "versions": {package: version(package) for package in PACKAGES},
-        "commit": commit(),
-    }
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(about, indent=2))
-    unfinished.replace(path)
-    return about
+    return begun(
+        out / ABOUT,
+        "comparison",
+        wanted,
+        PACKAGES,
+        backbone={"name": backbone.name, "sha256": backbone.sha256},
+        data=[{"name": one.name, "fingerprint": one.fingerprint, "images": len(one.pairs)} for one in data],
+    )
 
 
 def _run(

@@ -99,9 +99,7 @@ def embed(prompts: PromptEncoder, points_Tk2: Tensor, roles_Tk: Tensor) -> Tenso
     codes = prompts.pe_layer.forward_with_coords(points_Tk2, prompts.input_image_size)
     roles = torch.stack([embedding.weight[0] for embedding in prompts.point_embeddings])
     padding = (roles_Tk < 0).unsqueeze(-1)
-    return torch.where(
-        padding, prompts.not_a_point_embed.weight, codes + F.embedding(roles_Tk.clamp(min=0), roles)
-    )
+    return torch.where(padding, prompts.not_a_point_embed.weight, codes + F.embedding(roles_Tk.clamp(min=0), roles))
 
 
 def mask_loss(logits_TAMM: Tensor, answers_TMM: Tensor, inside_TMM: Tensor, balance: float) -> Tensor:

@@ -7,20 +7,16 @@ figures/          the same as pictures
 bank/, trials/    features and resume files; they go when the search is done
 """
 
-import json
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ptsam_auto.errors import ConfigError, OutputError, Problem, SearchError, listed
+from ptsam_auto.errors import ConfigError, Problem, SearchError, listed
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.search.cells import SearchData, cells_of, read_data
-from ptsam_auto.search.folder import claimed, commit
+from ptsam_auto.search.folder import begun, claimed
 from ptsam_auto.search.records import ABOUT, JOURNAL, Search, Trial, finished, read_search, trials_of
 from ptsam_auto.search.space import Configuration, Space, described, read_space, settings_of
 from ptsam_auto.search.trial import Task
@@ -101,7 +97,7 @@ def search(
 def _about(
     out: Path, space: Space, exhaustive: bool, data: Sequence[SearchData], backbone: checkpoint.Backbone, seed: int
 ) -> dict[str, Any]:
-    """What search.json says; written by the first run, and every later one must ask for the same."""
+    """What search.json says."""
     asked = {
         "space": space.name,
         "exhaustive": exhaustive,
@@ -114,43 +110,20 @@ def _about(
         "data": {one.name: one.fingerprint for one in data},
         "seed": seed,
     }
-    asked = json.loads(json.dumps(asked))
-    path = out / ABOUT
-    if path.exists():
-        about = json.loads(path.read_text())
-        differ = [key for key in asked if asked[key] != about["asked"].get(key)]
-        if differ:
-            problems = [
-                Problem(key, f"{_short(about['asked'].get(key))} there, {_short(asked[key])} here") for key in differ
-            ]
-            raise OutputError(
-                listed(f"{out}, as another search,", problems, "Choose another --out, or ask for the same as before.")
-            )
-        return about
-    about = {
-        "id": uuid.uuid4().hex,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "asked": asked,
-        "text": space.text,
-        "family": backbone.family,
-        "backbone": {"name": backbone.name, "sha256": backbone.sha256},
-        "base": {default.path: default.value for default in defaults.block(backbone.family, space.adapt, space.method)},
-        "data": [
+    return begun(
+        out / ABOUT,
+        "search",
+        asked,
+        PACKAGES,
+        text=space.text,
+        family=backbone.family,
+        backbone={"name": backbone.name, "sha256": backbone.sha256},
+        base={default.path: default.value for default in defaults.block(backbone.family, space.adapt, space.method)},
+        data=[
             {"name": one.name, "fingerprint": one.fingerprint, "images": sorted(pair.digest for pair in one.pairs)}
             for one in data
         ],
-        "versions": {package: version(package) for package in PACKAGES},
-        "commit": commit(),
-    }
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(about, indent=2))
-    unfinished.replace(path)
-    return about
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 60 else f"{text[:56]} ..."
+    )
 
 
 def _check(base: Mapping[str, Any], space: Space) -> None:

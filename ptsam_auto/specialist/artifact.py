@@ -19,11 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
+from ptsam_auto.baselines.nnunet import Nnunet
 from ptsam_auto.errors import BackboneError, SpecialistError
 from ptsam_auto.methods import registry
 from ptsam_auto.methods.prompt_free import PromptFreeSam
-from ptsam_auto.sam.checkpoint import find, load
-from ptsam_auto.specialist.predict import predict, probability
+from ptsam_auto.sam.checkpoint import Backbone, find, load
+from ptsam_auto.specialist.predict import probability
+
+Model = PromptFreeSam | Nnunet
 
 ABOUT, LEARNED = "specialist.json", "specialist.safetensors"
 FORMAT = 1
@@ -34,18 +37,19 @@ class Specialist:
     """A trained specialist, ready to predict.
 
     Args:
-        model: SAM and what was learned.
+        model: SAM and what was learned, or an nnU-Net.
         about: the contents of specialist.json.
     """
 
-    model: PromptFreeSam
+    model: Model
     about: dict[str, Any]
 
     @cached_property
     def identity(self) -> str:
-        """Names all that decides its masks: what was learned, by which method, on which backbone."""
+        """Names all that decides its masks: what was learned, by which method, on which backbone or by which design."""
         learned = hashlib.sha256(_learned(self.model)).hexdigest()
-        contents = [self.about["backbone"]["sha256"], self.about["method"], learned]
+        frozen = self.about["backbone"]["sha256"] if self.about["backbone"] else self.about["design"]
+        contents = [frozen, self.about["method"], learned]
         return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
     def predict(self, image: np.ndarray) -> np.ndarray:
@@ -62,10 +66,19 @@ class Specialist:
         Raises:
             SpecialistError: the array is not such an image.
         """
-        return probability(self.model, _checked(image))
+        return _chance(self.model, _checked(image))
 
 
-def save(folder: Path, model: PromptFreeSam, about: dict[str, Any]) -> None:
+def predict(model: Model, image: np.ndarray) -> np.ndarray:
+    """The mask (H W, bool) of an image (H W 3, uint8, RGB) that needs no checking."""
+    return _chance(model, image) > 0.5
+
+
+def _chance(model: Model, image: np.ndarray) -> np.ndarray:
+    return model.probability(image) if isinstance(model, Nnunet) else probability(model, image)
+
+
+def save(folder: Path, model: Model, about: dict[str, Any]) -> None:
     """Write a specialist; specialist.json comes last, so a folder that has it is whole.
 
     Args:
@@ -82,7 +95,7 @@ def save(folder: Path, model: PromptFreeSam, about: dict[str, Any]) -> None:
     unfinished.replace(folder / ABOUT)
 
 
-def _learned(model: PromptFreeSam) -> bytes:
+def _learned(model: Model) -> bytes:
     return serialise({name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable().items()})
 
 
@@ -99,9 +112,19 @@ def load_specialist(folder: Path | str, *, backbone: str | None = None, device: 
     """
     folder = Path(folder)
     about = _about(folder)
-    made_with = about["backbone"]
+    device = device or default_device()
+    if about["backbone"] is None:
+        model: Model = _designed(folder, about, backbone, device)
+    else:
+        sam = _backbone(folder, about["backbone"], backbone).sam
+        model = registry.build(sam, registry.config(about["method"]), seed=0).to(device).eval()
+    _fill(model, folder / LEARNED)
+    return Specialist(model, about)
+
+
+def _backbone(folder: Path, made_with: dict[str, str], given: str | None) -> Backbone:
     try:
-        found = find(made_with["name"], made_with["sha256"]) if backbone is None else load(backbone)
+        found = find(made_with["name"], made_with["sha256"]) if given is None else load(given)
     except BackboneError as error:
         raise SpecialistError(
             f"{folder} cannot be used: {error}\n"
@@ -110,11 +133,18 @@ def load_specialist(folder: Path | str, *, backbone: str | None = None, device: 
     if found.sha256 != made_with["sha256"]:
         raise SpecialistError(
             f"{folder} was made with backbone {made_with['name']} (SHA-256 {made_with['sha256'][:12]}...); "
-            f"{backbone} is {found.sha256[:12]}....\nGive the checkpoint it was made with."
+            f"{given} is {found.sha256[:12]}....\nGive the checkpoint it was made with."
         )
-    model = registry.build(found.sam, registry.config(about["method"]), seed=0)
-    _fill(model, folder / LEARNED)
-    return Specialist(model.to(device or default_device()).eval(), about)
+    return found
+
+
+def _designed(folder: Path, about: dict[str, Any], backbone: str | None, device: str) -> Nnunet:
+    if backbone is not None:
+        raise SpecialistError(f"{folder} is an nnU-Net and was made with no backbone. Leave out --backbone.")
+    try:
+        return Nnunet(about["design"], None, device)
+    except (KeyError, TypeError, ValueError):
+        raise SpecialistError(f"{folder / ABOUT} is damaged; fit the specialist again.") from None
 
 
 def default_device() -> str:
@@ -152,7 +182,7 @@ def _about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _fill(model: PromptFreeSam, path: Path) -> None:
+def _fill(model: Model, path: Path) -> None:
     wanted = model.trainable()
     try:
         learned = load_file(path)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ptsam_auto.specialist.evaluate import Scores
-from ptsam_auto.training.loop import EpochReport
 
 FOUND = (60, 150, 255)  # blue
 MISSED = (255, 150, 0)  # orange: false negative, as in the paper's Fig. 6
@@ -29,13 +28,13 @@ class Panel:
     Args:
         name: the image's.
         dice: of the tuned specialist, 0 to 1.
-        untuned_dice: of the same SAM without learned prompts.
+        untuned_dice: of the same SAM without learned prompts; None where there is none.
         picture: image and overlay side by side, H 2W 3 uint8.
     """
 
     name: str
     dice: float
-    untuned_dice: float
+    untuned_dice: float | None
     picture: np.ndarray
 
     @property
@@ -75,13 +74,18 @@ def beside(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.nd
     return np.asarray(picture)
 
 
-def learning_curve(curve: Sequence[EpochReport]) -> str:
-    """Loss and its two parts over the steps, as SVG text."""
+def learning_curve(curve: Mapping[str, Sequence[float]]) -> str:
+    """Loss and its parts over the steps, as SVG text.
+
+    Args:
+        curve: a column each of "step", "loss" and, if they are known, its parts.
+    """
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     for key, label in [("loss", "loss"), ("dice", "Dice part"), ("cross_entropy", "cross-entropy part")]:
-        axes.plot([report.step for report in curve], [getattr(report, key) for report in curve], label=label)
-    axes.set(xlabel="step", ylabel="training loss", ylim=(0, None))
+        if key in curve:
+            axes.plot(curve["step"], curve[key], label=label)
+    axes.set(xlabel="step", ylabel="training loss", ylim=(min(0, *curve["loss"]), None))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.StringIO()
@@ -91,7 +95,7 @@ def learning_curve(curve: Sequence[EpochReport]) -> str:
 
 
 def write_report(
-    path: Path, title: str, about: dict[str, Any], curve: Sequence[EpochReport], panels: Sequence[Panel]
+    path: Path, title: str, about: dict[str, Any], curve: Mapping[str, Sequence[float]], panels: Sequence[Panel]
 ) -> None:
     """Write report.html, one self-contained file.
 
@@ -99,19 +103,20 @@ def write_report(
         path: of the file.
         title: what the specialist is called.
         about: the contents of specialist.json.
-        curve: one report an epoch.
+        curve: see `learning_curve`.
         panels: held-out images; shown from the worst to the best.
     """
     template = jinja2.Environment(autoescape=True).from_string(
         (resources.files("ptsam_auto.specialist") / "report.html.j2").read_text()
     )
-    tuned, untuned = (Scores.from_dict(about["scores"][which]) for which in ("tuned", "untuned"))
+    tuned = Scores.from_dict(about["scores"]["tuned"])
+    untuned = Scores.from_dict(about["scores"]["untuned"]) if about["scores"]["untuned"] else None
     text = template.render(
         title=title,
         about=about,
         tuned=tuned,
         untuned=untuned,
-        untuned_dice={image.name: image.dice for image in untuned.images},
+        untuned_dice={image.name: image.dice for image in untuned.images} if untuned else {},
         curve=learning_curve(curve),
         panels=sorted(panels, key=lambda panel: panel.dice),
         colours={"found": FOUND, "missed": MISSED, "invented": INVENTED},

@@ -2,22 +2,24 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ptsam_auto.tracking.quiet import BATCH, plain, quiet_mlflow
-from ptsam_auto.training.loop import EpochReport
 
 EXPERIMENT = "ptsam-auto"
 
 
 def log_fit(
-    name: str, folder: Path, about: dict[str, Any], curve: Sequence[EpochReport], overlays: dict[str, np.ndarray]
+    name: str,
+    folder: Path,
+    about: dict[str, Any],
+    curve: Mapping[str, Sequence[float]],
+    overlays: dict[str, np.ndarray],
 ) -> str:
     """Log a specialist and how it came about; called once, after training, so a slow store never slows a step.
 
@@ -25,7 +27,7 @@ def log_fit(
         name: of the run; the model is registered as this, with "-specialist" behind it.
         folder: the finished specialist.
         about: its specialist.json.
-        curve: one report an epoch.
+        curve: a column of "step" and of whatever was seen at each.
         overlays: pictures by name, H W 3 uint8.
 
     Returns:
@@ -42,29 +44,31 @@ def log_fit(
     with mlflow.start_run(run_name=name) as run:
         run_id, time_ms = run.info.run_id, run.info.start_time
         parameters = {
-            "backbone": about["backbone"]["name"],
+            "backbone": about["backbone"]["name"] if about["backbone"] else "none",
             "adapt": about["adapt"],
             "seed": about["seed"],
             **{
                 f"{part}.{key}": value
                 for part in ("method", "recipe", "augmentation")
-                for key, value in about[part].items()
+                for key, value in about.get(part, {}).items()
             },
         }
         tags = {
             "ptsam.dataset_fingerprint": about["data"]["fingerprint"],
-            "ptsam.backbone_sha256": about["backbone"]["sha256"],
+            **({"ptsam.backbone_sha256": about["backbone"]["sha256"]} if about["backbone"] else {}),
             **{f"ptsam.version.{package}": version for package, version in about["versions"].items()},
         }
         scores = {
             f"{which}_{measure}": about["scores"][which][measure]
             for which in ("tuned", "untuned")
+            if about["scores"][which]
             for measure in ("dice", "dice_std", "iou")
         }
         metrics = [Metric(key, value, time_ms, 0) for key, value in scores.items()]
-        for report in curve:
-            values = {key: value for key, value in asdict(report).items() if key not in ("epoch", "step")}
-            metrics += [Metric(key, value, time_ms, report.step) for key, value in values.items()]
+        for key, column in curve.items():
+            if key != "step":
+                steps = zip(column, curve["step"], strict=True)
+                metrics += [Metric(key, value, time_ms, int(step)) for value, step in steps]
         client.log_batch(
             run_id, params=[Param(*pair) for pair in _text(parameters)], tags=[RunTag(*pair) for pair in _text(tags)]
         )

@@ -1,19 +1,25 @@
 """nnU-Net as its users run it: the paper's network, our images, and a training that can be stopped."""
 
 import importlib.util
+import json
 import re
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from ptsam_auto import fit, load_specialist
 from ptsam_auto.baselines import nnunet
 from ptsam_auto.baselines.nnunet import DATASET, Nnunet, NnunetConfig, train, write_raw
 from ptsam_auto.data.folder import read_folder
-from ptsam_auto.errors import ConfigError, OutputError, PtsamError
-from tests.toys import pairs, sample
+from ptsam_auto.errors import ConfigError, OutputError, PtsamError, SpecialistError
+from ptsam_auto.predicting import Loading, predict_files
+from ptsam_auto.show import Show
+from ptsam_auto.specialist.masks import Destination
+from tests.toys import pairs, sample, write_folder
 
 installed = pytest.mark.skipif(importlib.util.find_spec("nnunetv2") is None, reason="the extra is not installed")
 TINY = NnunetConfig(epochs=4, steps_per_epoch=2, gpu_memory_gb=0.5, workers=1)
@@ -125,12 +131,75 @@ def test_stopped_in_the_middle_it_goes_on_and_predicts(tmp_path, monkeypatch):
     assert 0 < int(re.findall(epochs, (work / "log.txt").read_text(), re.MULTILINE)[0]) < 4, "it began anew"
 
     monkeypatch.setattr(nnunet, "_run", None)  # any use would fail
-    trained, again = train(pairs(4), work, TINY), Nnunet(work, "cpu")
+    trained, again = train(pairs(4), work, TINY), Nnunet.trained(work, "cpu")
     image = sample(9, 70, 45).image
     mask = trained.predict(image)
     assert (mask.shape, mask.dtype) == ((70, 45), np.bool_)
     assert np.array_equal(mask, again.predict(image))
-    assert trained.trainable > 1_000_000
+    assert sum(parameter.numel() for parameter in trained.trainable().values()) > 1_000_000
     assert (work / "raw" / DATASET / "dataset.json").exists()
     with pytest.raises(OutputError, match="holds another training of nnU-Net"):
         train(pairs(5), work, TINY)
+
+
+@installed
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # nnU-Net's own
+def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
+    folder = write_folder(tmp_path / "discs", 6)
+    settings = {f"nnunet.{name}": value for name, value in asdict(TINY).items()}
+    made = fit(folder, method="nnunet", settings=settings, device="cpu", seed=3)
+    out = tmp_path / "discs-specialist"
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "specialist.json", "specialist.safetensors"]
+    loaded = load_specialist(out, device="cpu")
+    image = sample(9, 70, 45).image
+    assert np.array_equal(loaded.probability(image), made.probability(image))
+    assert np.array_equal(loaded.predict(image), loaded.probability(image) > 0.5)
+    assert loaded.identity == made.identity
+
+    about = json.loads((out / "specialist.json").read_text())
+    assert about["backbone"] is about["scores"]["untuned"] is None
+    assert about["cost"]["trainable"] == sum(parameter.numel() for parameter in made.model.trainable().values())
+    assert about["settings"]["nnunet.epochs"] == {"value": 4, "source": "set by the user"}
+    report = (out / "report.html").read_text()
+    assert "nnunet" in report
+    assert "untuned" not in report
+    (run,) = store.search_runs([store.get_experiment_by_name("ptsam-auto").experiment_id])
+    assert len(store.get_metric_history(run.info.run_id, "loss")) == TINY.epochs
+
+    predict_files(Loading(out), [folder / "images"], Destination(tmp_path / "masks"), Show.nothing())
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 6
+    with pytest.raises(SpecialistError, match="Leave out --backbone"):
+        load_specialist(out, backbone="nano")
+
+    # What a stranger's specialist names is not run.
+    architecture = about["design"]["plans"]["configurations"]["2d"]["architecture"]
+    for part, evil in [("network_class_name", "subprocess.Popen"), ("conv_op", "torch.nn.functional.os.system")]:
+        kept = dict(architecture, arch_kwargs=dict(architecture["arch_kwargs"]))
+        (architecture if part in architecture else architecture["arch_kwargs"])[part] = evil
+        (out / "specialist.json").write_text(json.dumps(about))
+        with pytest.raises(SpecialistError, match=f"nnU-Net's plans name {evil}; expected a part of a network"):
+            load_specialist(out)
+        architecture.clear()
+        architecture.update(kept)
+    del about["design"]["plans"]
+    (out / "specialist.json").write_text(json.dumps(about))
+    with pytest.raises(SpecialistError, match="is damaged"):
+        load_specialist(out)
+
+
+def test_what_it_has_no_use_for_is_refused_at_once(discs, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        fit(discs, out=tmp_path / "out", method="nnunet", backbone="nano", workers=2, settings={"recipe.epochs": 3})
+    assert str(error.value) == (
+        "The command has 3 problems:\n"
+        "  --set recipe.epochs  nnU-Net's own settings begin with nnunet.\n"
+        "  --backbone           nnU-Net starts from scratch\n"
+        "  --workers            nnU-Net trains by itself; its helpers are nnunet.workers\n"
+        "Leave them out."
+    )
+    with pytest.raises(ConfigError, match=r"There is no setting nnunet.epoch. Did you mean nnunet.epochs\?"):
+        fit(discs, out=tmp_path / "out", method="nnunet", settings={"nnunet.epoch": 3})
+    with pytest.raises(ConfigError, match=r"nnunet.epochs is 'many'; expected a whole number"):
+        fit(discs, out=tmp_path / "out", method="nnunet", settings={"nnunet.epochs": "many"})
+    assert not (tmp_path / "out").exists()

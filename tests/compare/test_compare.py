@@ -39,7 +39,7 @@ def test_the_papers_preset_is_every_value_of_its_section():
             assert method.decoder_prompts == 8
             assert method.encoder_prompts == (8 if entry.adapt == "encoder" else 0)
     nnunet = [bout for bout in bouts_of(data(), asked, "vit_b") if bout.who == "nnunet"]
-    assert nnunet[0].values == {"epochs": 1000, "steps_per_epoch": 20}
+    assert nnunet[0].values == {"epochs": 1000, "steps_per_epoch": 20, "gpu_memory_gb": None, "workers": 2}
 
 
 def data():
@@ -143,22 +143,34 @@ def test_a_comparison_on_toys_from_folders_to_figures(ray, toy, tmp_path, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # Ray's own
-@pytest.mark.skipif(importlib.util.find_spec("nnunetv2") is not None, reason="nnU-Net is installed here")
-def test_what_fails_is_said_and_the_others_go_on(ray, toy, tmp_path, store, capsys):
+@pytest.mark.filterwarnings("ignore")  # Ray's own, nnU-Net's own
+@pytest.mark.skipif(importlib.util.find_spec("nnunetv2") is None, reason="the extra is not installed")
+def test_nnunet_takes_part_and_what_fails_does_not_stop_the_others(ray, toy, tmp_path, store, capsys):
     folder = write_folder(tmp_path / "discs", 5)
-    asked = Comparison(("nnunet", "ptsam"), sizes=(2,), splits=1, backbone=toy, settings=QUICK)
-    for _ in range(2):
-        results = compare([folder], asked, out="out", show=Show())
-        assert {result.entry for result in results} == {"ptsam", "untuned"}
-        assert "discs/0/2/nnunet failed: nnU-Net is not installed." in capsys.readouterr().err
-    events = journal.read(tmp_path / "out" / "journal.jsonl")[0]
-    assert [event["entry"] for event in events].count("nnunet") == 2, "it may have been installed since"
+    own = {"nnunet.epochs": 1, "nnunet.steps_per_epoch": 1, "nnunet.gpu_memory_gb": 0.5, "nnunet.workers": 1}
+    asked = Comparison(("nnunet", "ptsam"), sizes=(2,), splits=1, backbone=toy, settings={**QUICK, **own})
+    results = {result.entry: result for result in compare([folder], asked, out="out", track=False)}
+    assert results.keys() == {"nnunet", "ptsam", "untuned"}
+    assert results["nnunet"].bytes == 4 * results["nnunet"].trainable > 4_000_000
+
+    # As if nnU-Net's had not been run, and somebody else had put something into its place.
+    path, obstacle = tmp_path / "out" / "journal.jsonl", tmp_path / "out" / "bouts" / "discs" / "0" / "2" / "nnunet"
+    path.write_text(
+        "".join(line for line in path.read_text().splitlines(True) if json.loads(line)["entry"] != "nnunet")
+    )
+    obstacle.mkdir(parents=True)
+    (obstacle / "thesis.txt").touch()
+    results = compare([folder], asked, out="out", show=Show())
+    assert {result.entry for result in results} == {"ptsam", "untuned"}
+    assert "discs/0/2/nnunet failed: " in capsys.readouterr().err
+    results = compare([folder], asked, out="out", show=Show())
+    assert {result.entry for result in results} == {"nnunet", "ptsam", "untuned"}, "what is in the way may have gone"
+    events = journal.read(path)[0]
     assert [event["entry"] for event in events].count("ptsam") == 1
     experiment = store.get_experiment_by_name("ptsam-auto compare")
     runs = store.search_runs([experiment.experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert (len(runs), len(children)) == (3, 2), "logged twice, there once"
+    assert (len(runs), len(children)) == (4, 3), "what is there is not logged again"
     assert json.loads((tmp_path / "out" / "comparison.json").read_text())["asked"]["methods"] == ["nnunet", "ptsam"]
 
 
