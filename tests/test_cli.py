@@ -1,8 +1,10 @@
 """The command line as a user meets it: quick help, whole messages, exit codes, never a traceback."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,6 +250,24 @@ def test_a_stack_gives_a_mask_a_page(run, discs, toy, tmp_path):
     tifffile.imwrite(tmp_path / "stack.tif", stack, metadata={"axes": "ZYX"})
     assert run("predict", "discs-specialist", "stack.tif")[0] == 0
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [f"stack_p00{i}.png" for i in range(6)]
+
+
+@pytest.mark.slow
+def test_a_large_folder_takes_no_more_memory_than_a_small_one(run, discs, toy, tmp_path):
+    assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
+    peaks = []
+    for count in (4, 64):
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        for number in range(count):  # 12 MB each once they are read
+            Image.fromarray(np.full((2000, 2000, 3), number, np.uint8)).save(folder / f"{number}.png")
+        command = [Path(sys.executable).with_name("ptsam-auto"), "predict", "discs-specialist", folder]
+        process = subprocess.Popen([*map(str, command), "--out", f"of-{count}"], stderr=subprocess.DEVNULL)
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+        assert process.returncode == 0
+        assert len(list((tmp_path / f"of-{count}").iterdir())) == count
+        peaks.append(usage.ru_maxrss / 1024)
+    assert peaks[1] - peaks[0] < 150, f"MB: {peaks}; 60 more images are 720"
 
 
 def test_a_rivals_specialist_predicts_too(run, discs, toy, tmp_path):

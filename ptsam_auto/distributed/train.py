@@ -113,7 +113,7 @@ def train_together(
                 logging_config=ray.train.LoggingConfig(log_level="ERROR"),
             ),
         )
-        with _watched(told, job.settings.recipe.epochs, progress):
+        with _watched(told, job, progress):
             try:
                 result = trainer.fit()
             except ray.train.TrainingFailedError as error:
@@ -179,15 +179,18 @@ class _Told(ray.train.UserCallback):
 
 
 @contextmanager
-def _watched(told: Path, epochs: int, progress: Callable[[int, int, str], None]) -> Iterator[None]:
-    """Show how far the workers are for as long as this lasts."""
+def _watched(told: Path, job: Job, progress: Callable[[int, int, str], None]) -> Iterator[None]:
+    """Show how far the workers are for as long as this lasts: images encoded, where there is a bank, then epochs."""
     told.unlink(missing_ok=True)
-    over = threading.Event()
+    over, epochs = threading.Event(), job.settings.recipe.epochs
 
     def watch() -> None:
         while not over.wait(LOOK):
             if "epoch" in (news := _last(told)):
                 progress(news["epoch"], epochs, f"loss {news['loss']:.3f}")
+            elif job.settings.recipe.views:
+                encoded = sum(1 for _ in job.bank.glob("*.arrow"))
+                progress(0, epochs, f"{min(encoded, len(job.pairs))} of {len(job.pairs)} images encoded")
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -81,8 +81,10 @@ def test_a_killed_worker_is_replaced_and_the_prompts_are_one_workers(ray, toy, t
 
 def test_with_a_frozen_encoder_the_workers_fill_one_bank(ray, toy, tmp_path):
     values = {**QUICK, "recipe.views": 2}
-    found, _ = run(job(toy, tmp_path, values), tmp_path / "run")
+    seen = []
+    found, _ = run(job(toy, tmp_path, values), tmp_path / "run", progress=lambda *news: seen.append(news))
     same(found, alone(toy, tmp_path, values)[0])
+    assert (0, 4, "0 of 4 images encoded") in seen, "a person sees that something happens before the first epoch"
     assert len(list((tmp_path / "bank").glob("*.arrow"))) == 4
 
 
