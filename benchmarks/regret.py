@@ -1,11 +1,12 @@
 """What zero hyperparameters cost: frozen defaults against the paper's, and against searching on the very dataset.
 
-    python benchmarks/regret.py decoder --data DIR [--data DIR ...] --backbone nano --trials 30
+    python benchmarks/regret.py SPACE --data DIR [--data DIR ...] --backbone nano --trials 30
 
-Each dataset is searched by itself, every configuration to its end: first what is frozen, then the space's own first
-one (the paper's values), then what Optuna proposes. The best one is chosen on the images that it is measured on, so
-its score is a little kind to it, and the regret, best minus frozen, is at most what is printed. Give datasets that
-took no part in freezing; the command says so where one did. Interrupted, it goes on.
+SPACE is a YAML file, benchmarks/regret.yaml or one that comes with the package. Each dataset is searched by itself,
+every configuration to its end: first what is frozen, then the space's own first one (the paper's values), then what
+Optuna proposes. The best one is chosen on the images that it is measured on, so its score is a little kind to it, and
+the regret, best minus frozen, is at most what is printed. Give datasets that took no part in freezing; the command says
+so where one did. Interrupted, it goes on.
 """
 
 import argparse

@@ -3,14 +3,20 @@
     python benchmarks/workers.py --backbone nano [--batch-size 2] [--epochs 4] [--steps 5] [--rounds 3]
 
 Rendered images, deep prompts, fresh views; time is that of the training steps, start-up left out (it is printed too).
-Rounds alternate between one worker and two; medians count. The first epoch warms up and is not counted.
+Rounds alternate between one worker and two; medians count. The first epoch warms up and is not counted. Memory is what
+a worker has to itself (USS), at its highest.
 """
 
 import argparse
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+
+import psutil
 
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.render import write_example
@@ -19,6 +25,31 @@ from ptsam_auto.methods import registry
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.training import defaults, loop
 from ptsam_auto.training.settings import Settings
+
+
+@contextmanager
+def watching(peaks: list[int]) -> Iterator[None]:
+    """Note the most memory that any of Ray Train's workers had to itself, bytes."""
+    over, most = threading.Event(), 0
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(0.2):
+            for process in psutil.process_iter(["cmdline"]):
+                if process.info["cmdline"] and "RayTrainWorker" in process.info["cmdline"][0]:
+                    try:
+                        most = max(most, process.memory_full_info().uss)
+                    except psutil.Error:
+                        continue
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        peaks.append(most)
 
 
 def main() -> None:
@@ -35,6 +66,7 @@ def main() -> None:
     values |= {"recipe.epochs": options.epochs, "recipe.steps_per_epoch": options.steps}
     settings = Settings.from_paths({**values, "recipe.batch_size": options.batch_size})
     seconds: dict[int, list[float]] = {1: [], 2: []}
+    memory: dict[int, list[int]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as scratch:
         write_example(Path(scratch) / "example")
         pairs = read_folder(Path(scratch) / "example").pairs
@@ -55,7 +87,8 @@ def main() -> None:
                 )
                 began = time.perf_counter()
                 training = loop.start(registry.build(backbone.sam, settings.method, 0), settings.recipe)
-                curve = train_together(job, training, folder, use_gpu=False)
+                with watching(memory[workers]):
+                    curve = train_together(job, training, folder, use_gpu=False)
                 steps = [report.seconds / options.steps for report in curve[1:]]
                 seconds[workers].append(median(steps))
                 rest = time.perf_counter() - began - sum(report.seconds for report in curve)
@@ -67,6 +100,8 @@ def main() -> None:
     print(
         f"efficiency {one / two / 2:.0%}; {learned:,} numbers learned, {4 * learned / 1024:.0f} KB of gradients a step"
     )
+    most = {workers: max(found) / 2**20 for workers, found in memory.items()}
+    print(f"at most {most[1]:,.0f} MiB of its own a worker alone, {most[2]:,.0f} MiB each of two")
 
 
 if __name__ == "__main__":
