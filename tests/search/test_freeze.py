@@ -8,6 +8,7 @@ import pytest
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.errors import ConfigError, OutputError, SearchError
+from ptsam_auto.sam import checkpoint
 from ptsam_auto.search.freeze import freeze, select
 from ptsam_auto.search.records import Search
 from ptsam_auto.show import Show
@@ -117,6 +118,7 @@ def test_a_rivals_block_is_its_own_and_the_shared_recipe_stays(searched, tmp_pat
     lab = tmp_path / "lab.toml"
     monkeypatch.setenv("PTSAM_AUTO_DEFAULTS", str(lab))
     before = {adapt: defaults.block("nano", adapt) for adapt in defaults.ADAPTATIONS}
+    shipped = defaults.evidence("nano", "decoder")
     freeze(searched, lab, Show())
     assert capsys.readouterr().err.endswith("See it: ptsam-auto defaults nano --method autosam\n")
     assert frozen(lab)["nano"].keys() == {"autosam"}
@@ -125,7 +127,7 @@ def test_a_rivals_block_is_its_own_and_the_shared_recipe_stays(searched, tmp_pat
     assert values == about["base"] | {"recipe.learning_rate": 0.025}
     assert {adapt: defaults.block("nano", adapt) for adapt in defaults.ADAPTATIONS} == before, "PTSAM's stay"
     assert defaults.evidence("nano", "decoder", "autosam")["search"] == "toy"
-    assert defaults.evidence("nano", "decoder") is None
+    assert defaults.evidence("nano", "decoder") == shipped
     (image, *_) = about["data"][0]["images"]
     assert defaults.met("nano", "decoder", "autosam", [image]) == {"seen": 1}
     assert defaults.met("nano", "decoder", "ptsam", [image]) == {}
@@ -184,9 +186,18 @@ def test_the_shipped_file_can_be_frozen_into(searched, tmp_path):
     assert after["nano"]["decoder"]["recipe.learning_rate"]["value"] == 0.025
 
 
+def test_what_ships_was_searched_on_the_weights_that_ship():
+    found = defaults.evidence("nano", "decoder")
+    assert found["backbone"] == checkpoint.load("nano").sha256, "search again, then freeze"
+    assert found["splits"] >= 2
+    assert not {"nuclei_dsb2018", "livecell_mini"} & {one["name"] for one in found["data"]}, (
+        "scores are quoted on these"
+    )
+
+
 def test_the_labs_own_defaults_go_before_the_shipped_ones(searched):
     before = {default.path: default for default in defaults.block("nano", "decoder")}
-    assert defaults.evidence("nano", "decoder") is None
+    assert defaults.evidence("nano", "decoder")["search"] == "decoder", "the shipped ones' own evidence"
     freeze(searched, None, Show.nothing())
     after = {default.path: default for default in defaults.block("nano", "decoder")}
     assert after["recipe.learning_rate"].value == 0.025
