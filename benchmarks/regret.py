@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="auto")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path("regret"), help="a search a dataset goes here")
+    parser.add_argument("--at-once", type=int, help="trials side by side; by default as many as there is room for")
     options = parser.parse_args()
 
     show = Show()
@@ -40,7 +41,7 @@ def main() -> None:
     table = Table("dataset", "frozen", "paper's", "best found on it", "regret", "best configuration")
     for folder in options.data:
         out = options.out / f"{folder.resolve().name}-{space.name}"
-        found = search(space, [folder], out=out, first=(frozen,), track=False, show=show)
+        found = search(space, [folder], out=out, first=(frozen,), track=False, show=show, at_once=options.at_once)
         digests = [digest for one in found.about["data"] for digest in one["images"]]
         met = defaults.met(family, space.adapt, space.method, digests)
         best = finished(found.trials)[0]
