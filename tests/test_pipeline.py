@@ -19,7 +19,7 @@ from ptsam_auto import fit, load_specialist
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError
 from ptsam_auto.specialist.evaluate import evaluate
-from tests.toys import write_folder
+from tests.toys import PROMPTS, write_folder
 
 QUICK = {"recipe.epochs": 3, "recipe.steps_per_epoch": 2, "recipe.views": 2}
 
@@ -41,15 +41,16 @@ def test_a_folder_becomes_a_specialist(discs, toy, tmp_path):
     made = quick(discs, toy)
     out = tmp_path / "discs-specialist"
     assert sorted(path.name for path in out.iterdir()) == ["report.html", "specialist.json", "specialist.safetensors"]
-    assert (out / "specialist.safetensors").stat().st_size < 9_000, "2,048 numbers are 8 KB"
+    assert (out / "specialist.safetensors").stat().st_size < 1024 * PROMPTS + 800, "a prompt is 1 KB"
     image = np.asarray(Image.open(discs / "images" / "disc00.png"))
     assert np.array_equal(load_specialist(out).predict(image), made.predict(image))
 
     about = json.loads((out / "specialist.json").read_text())
-    assert about["cost"]["trainable"] == 2048
+    assert about["cost"]["trainable"] == 256 * PROMPTS
     assert about["cost"]["views"] == 2
     assert about["settings"]["recipe.epochs"] == {"value": 3, "source": "set by the user"}
-    assert about["settings"]["method.decoder_prompts"] == {"value": 8, "source": "paper, Sec. 4.1.3"}
+    assert about["settings"]["recipe.steps_per_epoch"] == {"value": 2, "source": "set by the user"}
+    assert about["settings"]["recipe.batch_size"] == {"value": 2, "source": "paper, Sec. 4.1.3"}
     report = (out / "report.html").read_text()
     assert "<svg" in report
     assert "data:image/jpeg;base64," in report
@@ -98,7 +99,7 @@ def test_one_image_is_too_few(toy, tmp_path):
 
 def test_tuning_the_encoder(discs, toy):
     made = quick(discs, toy, adapt="encoder", settings={**QUICK, "recipe.views": 0})
-    assert made.about["cost"]["trainable"] == 2048 + 2 * 8 * 24
+    assert made.about["cost"]["trainable"] == 256 * 8 + 2 * 8 * 24
     assert made.about["cost"]["views"] == 0
 
 

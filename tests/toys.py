@@ -11,6 +11,10 @@ from segment_anything.modeling import Sam
 
 from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.sam.generalist import Architecture, build
+from ptsam_auto.training import defaults
+
+# What a toy gets unasked.
+PROMPTS = {default.path: default.value for default in defaults.block("nano", "decoder")}["method.decoder_prompts"]
 
 TOY = Architecture(image_size=64, width=24, depth=2, heads=2, window=3, global_blocks=(1,))
 

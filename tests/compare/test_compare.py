@@ -16,7 +16,7 @@ from ptsam_auto.show import Show
 from ptsam_auto.tracking import journal
 from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import Settings
-from tests.toys import pairs, write_folder
+from tests.toys import PROMPTS, pairs, write_folder
 
 QUICK = {"recipe.epochs": 2, "recipe.steps_per_epoch": 2, "recipe.views": 2, "method.tiles": 1}
 
@@ -111,13 +111,13 @@ def test_of_a_training_that_was_run_again_the_last_result_counts():
 def test_a_comparison_on_toys_from_folders_to_figures(ray, toy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = write_folder(tmp_path / "discs", 8)
-    asked = Comparison(("ptsam", "autosam", "samed"), sizes=(2, 4), splits=2, backbone=toy, settings=QUICK)
+    asked = Comparison(("ptsam", "autosam", "samed"), sizes=(2, 4), splits=1, backbone=toy, settings=QUICK)
     results = compare([folder], asked, out="out", track=False)
-    assert len(results) == 2 * (1 + 2 * 3)
-    held_out = {tuple(result.dice) for result in results if result.split == 0}
+    assert len(results) == 1 + 2 * 3
+    held_out = {tuple(result.dice) for result in results}
     assert len(held_out) == 1, "all are measured on the same images"
     counts = {result.entry: result.trainable for result in results}
-    assert counts["ptsam"] == 2048
+    assert counts["ptsam"] == 256 * PROMPTS
     assert counts["autosam"] == 3_645_344
     assert counts["untuned"] == 0
     assert all(result.peak_bytes > 10**8 for result in results)
@@ -129,43 +129,46 @@ def test_a_comparison_on_toys_from_folders_to_figures(ray, toy, tmp_path, monkey
     assert parquet.read_table(tmp_path / "out" / "results.parquet").num_rows == sum(len(r.dice) for r in results)
     assert not (tmp_path / "out" / "bank").exists()
 
-    # As if it had died after ten: what is over is not run again, and the rest ends as it would have.
+    # As if it had died after five: what is over is not run again, and the rest ends as it would have.
     path = tmp_path / "out" / "journal.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:10]) + lines[10][:20])
+    path.write_text("".join(lines[:5]) + lines[5][:20])
     again = compare([folder], asked, out="out", track=False)
     scores = [{(r.entry, r.split, r.size): r.dice for r in found} for found in (results, again)]
     assert scores[0] == scores[1]
-    assert path.read_text().splitlines()[:10] == [line.rstrip("\n") for line in lines[:10]]
+    assert path.read_text().splitlines()[:5] == [line.rstrip("\n") for line in lines[:5]]
 
     with pytest.raises(OutputError, match=r"^out, as another comparison, has 1 problem:\n  sizes  \[2, 4\] there"):
         compare([folder], replace(asked, sizes=(2, 3)), out="out", track=False)
 
 
+def interrupted(*arguments, **options):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own, nnU-Net's own
 @pytest.mark.skipif(importlib.util.find_spec("nnunetv2") is None, reason="the extra is not installed")
-def test_nnunet_takes_part_and_what_fails_does_not_stop_the_others(ray, toy, tmp_path, store, capsys):
+def test_nnunet_takes_part_and_what_fails_does_not_stop_the_others(ray, toy, tmp_path, store, capsys, monkeypatch):
     folder = write_folder(tmp_path / "discs", 5)
     own = {"nnunet.epochs": 1, "nnunet.steps_per_epoch": 1, "nnunet.gpu_memory_gb": 0.5, "nnunet.workers": 1}
     asked = Comparison(("nnunet", "ptsam"), sizes=(2,), splits=1, backbone=toy, settings={**QUICK, **own})
-    results = {result.entry: result for result in compare([folder], asked, out="out", track=False)}
-    assert results.keys() == {"nnunet", "ptsam", "untuned"}
-    assert results["nnunet"].bytes == 4 * results["nnunet"].trainable > 4_000_000
-
-    # As if nnU-Net's had not been run, and somebody else had put something into its place.
-    path, obstacle = tmp_path / "out" / "journal.jsonl", tmp_path / "out" / "bouts" / "discs" / "0" / "2" / "nnunet"
-    path.write_text(
-        "".join(line for line in path.read_text().splitlines(True) if json.loads(line)["entry"] != "nnunet")
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr("ptsam_auto.compare.run.run_bouts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compare([folder], asked, out="out", track=False)
+    # Somebody else has put something into nnU-Net's place.
+    obstacle = tmp_path / "out" / "bouts" / "discs" / "0" / "2" / "nnunet"
     obstacle.mkdir(parents=True)
     (obstacle / "thesis.txt").touch()
     results = compare([folder], asked, out="out", show=Show())
     assert {result.entry for result in results} == {"ptsam", "untuned"}
     assert "discs/0/2/nnunet failed: " in capsys.readouterr().err
-    results = compare([folder], asked, out="out", show=Show())
-    assert {result.entry for result in results} == {"nnunet", "ptsam", "untuned"}, "what is in the way may have gone"
-    events = journal.read(path)[0]
+
+    results = {result.entry: result for result in compare([folder], asked, out="out")}
+    assert results.keys() == {"nnunet", "ptsam", "untuned"}, "what was in the way may have gone"
+    assert results["nnunet"].bytes == 4 * results["nnunet"].trainable > 4_000_000
+    events = journal.read(tmp_path / "out" / "journal.jsonl")[0]
     assert [event["entry"] for event in events].count("ptsam") == 1
     experiment = store.get_experiment_by_name("ptsam-auto compare")
     runs = store.search_runs([experiment.experiment_id])
