@@ -12,6 +12,7 @@ from ptsam_auto.compare.entries import FROZEN_TWIN
 from ptsam_auto.compare.results import Result, entries_in, mean_and_std, select, title_of
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.specialist.report import overlay
+from ptsam_auto.svg import save_svg
 
 SIDE = 320  # px, of a picture in the panel
 
@@ -24,7 +25,7 @@ def write_figures(folder: Path, results: Sequence[Result]) -> list[Path]:
     for name, figure in drawn.items():
         if figure is not None:
             path = folder / f"{name}.svg"
-            figure.savefig(path, format="svg", metadata={"Creator": None, "Date": None})
+            save_svg(figure, path)
             written.append(path)
     return written
 

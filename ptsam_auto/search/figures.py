@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ptsam_auto.search.propose import distributions, frozen
 from ptsam_auto.search.records import Trial, finished
 from ptsam_auto.search.space import Choice, Range, Space
+from ptsam_auto.svg import save_svg
 
 ENOUGH = 4  # finished trials for a figure over two settings, or for importance
 COUNTS = ("method.decoder_prompts", "method.encoder_prompts")  # n_md and n_ie, the paper's Fig. 5
@@ -45,7 +46,7 @@ def write_figures(folder: Path, trials: Sequence[Trial], about: dict[str, Any]) 
     written = []
     for name, figure in figures.items():
         path = folder / f"{name}.svg"
-        figure.savefig(path, format="svg", metadata={"Creator": None, "Date": None})
+        save_svg(figure, path)
         written.append(path)
     return written
 
@@ -114,6 +115,7 @@ def _cost(trials: Sequence[Trial]) -> Figure:
 def _importance(trials: Sequence[Trial], space: Space) -> dict[str, float]:
     """How much each setting says about the score (PED-ANOVA), summing to 1; {} where all scores are the same."""
     over = distributions(space)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     study.add_trials([frozen(trial, over) for trial in trials if trial.state == "finished"])
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()

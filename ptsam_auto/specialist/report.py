@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ptsam_auto.specialist.evaluate import Scores
+from ptsam_auto.svg import save_svg
 
 FOUND = (60, 150, 255)  # blue
 MISSED = (255, 150, 0)  # orange: false negative, as in the paper's Fig. 6
@@ -89,7 +90,7 @@ def learning_curve(curve: Mapping[str, Sequence[float]]) -> str:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None})
+    save_svg(figure, buffer)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

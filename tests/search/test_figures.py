@@ -43,8 +43,10 @@ def trials(count, *paths):
 def test_what_can_be_drawn_is_drawn(tmp_path, count, paths, names):
     written = write_figures(tmp_path, trials(count, *paths), about(*paths))
     assert {path.stem for path in written} == names
-    for path in written:
+    again = write_figures(tmp_path / "again", trials(count, *paths), about(*paths))
+    for path, other in zip(written, again, strict=True):
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
+        assert path.read_bytes() == other.read_bytes(), "drawn anew it is another file"
 
 
 def test_trials_that_failed_or_were_stopped_are_no_obstacle(tmp_path):
