@@ -129,7 +129,11 @@ def compare(
         bouts = bouts_of(found, asked, backbone.family)
         about = _about(out, asked, found, backbone)
         task = Task((), backbone.name, backbone.sha256, (1.0,), out.resolve(), 0, asked.threads, _device(asked))
-        _run(out, asked, bouts, task, at_once, address, show)
+        try:
+            _run(out, asked, bouts, task, at_once, address, show)
+        except KeyboardInterrupt:  # what has come of it so far can be looked at
+            _write(out, found, bouts, about, show)
+            raise
         results = _write(out, found, bouts, about, show)
         if track:
             _log(out, about, results, show)
@@ -226,7 +230,7 @@ def _write(
     events = journal.read(out / JOURNAL)[0]
     results, failures = results_of(events), failures_of(events)
     if results:
-        (out / TABLE).write_text(report(results, failures, about), encoding="utf-8")
+        (out / TABLE).write_text(report(results, failures, len(bouts), about), encoding="utf-8")
         write_parquet(results, out / FLAT)
         write_figures(out / FIGURES, results)
         for one in data:
@@ -236,19 +240,24 @@ def _write(
         show.out.print(table_2(results), markup=False, soft_wrap=True)
     for name, why in failures.items():
         show.say(f"{name} failed: {why}")
-    show.say(f"{len(results)} trainings ended, {len(failures)} failed. Evidence: {out / TABLE} and {out / FIGURES}/.")
+    left = len(bouts) - len(results) - len(failures)
+    show.say(
+        f"{len(results)} trainings ended, {len(failures)} failed{f', {left} to come' if left else ''}. "
+        f"Evidence: {out / TABLE} and {out / FIGURES}/."
+    )
     return results
 
 
-def report(results: Sequence[Result], failures: Mapping[str, str], about: dict[str, Any]) -> str:
-    """comparison.md."""
-    asked = about["asked"]
+def report(results: Sequence[Result], failures: Mapping[str, str], bouts: int, about: dict[str, Any]) -> str:
+    """comparison.md; bouts is how many trainings there are to be."""
+    asked, left = about["asked"], bouts - len(results) - len(failures)
     words = [f"{asked['splits']} splits", f"backbone {about['backbone']['name']}"]
     words += [f"preset {asked['preset']}"] if asked["preset"] else []
     words += [f"{path} = {value}" for path, value in asked["settings"].items()]
     parts = [
         f"# {', '.join(one['name'] for one in about['data'])}",
         f"{', '.join(words)}. ptsam-auto {about['versions']['ptsam-auto']}, commit {about['commit'] or 'unknown'}.",
+        *([f"**{left} of {bouts} trainings are still to come.**"] if left else []),
         "## Dice in percent",
         table_2(results),
         "Mean and standard deviation over splits. Bold: the best. Star: not significantly worse than the best "

@@ -142,7 +142,11 @@ def test_a_comparison_on_toys_from_folders_to_figures(ray, toy, tmp_path, monkey
         compare([folder], replace(asked, sizes=(2, 3)), out="out", track=False)
 
 
-def interrupted(*arguments, **options):
+def interrupted(bouts, task, wants, journal, **options):
+    """As when somebody presses Ctrl-C after the untuned SAM."""
+    done = {"event": "ended", "bout": bouts[0].name, "dataset": "discs", "split": 0, "size": 0, "entry": "untuned"}
+    costs = {"seconds": 0.0, "steps": 0, "trainable": 0, "bytes": 0, "peak_bytes": 10**9}
+    journal.write({**done, "train": 0, "dice": {"disc00": 0.25}, **costs})
     raise KeyboardInterrupt
 
 
@@ -157,6 +161,9 @@ def test_nnunet_takes_part_and_what_fails_does_not_stop_the_others(ray, toy, tmp
         patch.setattr("ptsam_auto.compare.run.run_bouts", interrupted)
         with pytest.raises(KeyboardInterrupt):
             compare([folder], asked, out="out", track=False)
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert "**2 of 3 trainings are still to come.**" in text, "what there is can be looked at"
+    assert "25.0" in text
     # Somebody else has put something into nnU-Net's place.
     obstacle = tmp_path / "out" / "bouts" / "discs" / "0" / "2" / "nnunet"
     obstacle.mkdir(parents=True)
