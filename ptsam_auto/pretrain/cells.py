@@ -21,7 +21,7 @@ from ptsam_auto.pretrain.learner import fresh
 from ptsam_auto.pretrain.otsu import choose_otsu
 from ptsam_auto.pretrain.rows import Row
 from ptsam_auto.pretrain.sources import open_folder
-from ptsam_auto.pretrain.specialists import frozen_settings, specialise
+from ptsam_auto.pretrain.specialists import judging_settings, specialise
 from ptsam_auto.pretrain.zero_shot import Prompted, held_out_of_the_mix, measure, never_seen
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.sam.generalist import Architecture, architecture_of, from_state
@@ -196,13 +196,13 @@ def _specialists(
     exercise: _Exercise,
     finished: Mapping[str, Row],
 ) -> Iterator[Cell]:
-    settings = frozen_settings("decoder", asked.steps)
+    settings = judging_settings("decoder", asked.steps)
     tuned = []
     for one in generalists:
         tuned.append(_tuned(asked, exercise, one, "ptsam", settings))
         yield tuned[-1]
         if asked.deep:
-            yield _tuned(asked, exercise, one, "ptsam-deep", frozen_settings("encoder", asked.deep_steps))
+            yield _tuned(asked, exercise, one, "ptsam-deep", judging_settings("encoder", asked.deep_steps))
         yield _untuned(exercise, one, settings.method)
     for one in generalists:
         yield _tuned(asked, exercise, untrained(one.sam), "ptsam-random", settings)

@@ -1,4 +1,4 @@
-"""A generalist put to its use: PTSAM from a few images of one set, with the settings that `fit` would use."""
+"""A generalist put to its use: PTSAM from a few images of one set, always with the same settings."""
 
 import math
 import tempfile
@@ -18,14 +18,20 @@ from ptsam_auto.training.settings import Settings
 Progress = Callable[[int, int], None]
 
 
-def frozen_settings(adapt: str, steps: int | None) -> Settings:
-    """What `fit` uses on nano, unasked.
+# What a search may freeze anew at any time; weights of today and of tomorrow are judged with the same (Sec. 4.1.3).
+PAPERS = {"method.decoder_prompts": 8, "method.prompt_std": 0.1}
+RATES = {"decoder": 0.05, "encoder": 0.01}
+
+
+def judging_settings(adapt: str, steps: int | None) -> Settings:
+    """What `fit` uses on nano, unasked, but for the paper's prompts and learning rate.
 
     Args:
         adapt: "decoder" or "encoder" (deep prompts as well).
         steps: fewer or more of them, rounded up to whole epochs; None for the default.
     """
     values = {default.path: default.value for default in defaults.block("nano", adapt)}
+    values |= {**PAPERS, "recipe.learning_rate": RATES[adapt]}
     if steps is not None:
         values["recipe.epochs"] = math.ceil(steps / Settings.from_paths(values).recipe.steps_per_epoch)
     return Settings.from_paths(values)

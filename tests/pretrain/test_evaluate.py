@@ -16,7 +16,7 @@ from ptsam_auto.pretrain.evaluate import Evaluation, measured
 from ptsam_auto.pretrain.judged_sets import read_sets
 from ptsam_auto.pretrain.otsu import Otsu, choose_otsu
 from ptsam_auto.pretrain.rows import MEASURES, Ledger, Row, write_parquet
-from ptsam_auto.pretrain.specialists import frozen_settings
+from ptsam_auto.pretrain.specialists import judging_settings
 from ptsam_auto.pretrain.table import markdown, tables, verdict
 from ptsam_auto.pretrain.unet import train_unet
 from ptsam_auto.pretrain.zero_shot import filled_box, measure, never_seen
@@ -48,13 +48,13 @@ def judged(tmp_path):
 @pytest.fixture
 def short(monkeypatch):
     """A feature bank of two views an image, so that a specialist takes no time."""
-    settings = cells.frozen_settings
+    settings = cells.judging_settings
 
     def shortened(adapt, steps):
         found = settings(adapt, steps)
         return replace(found, recipe=replace(found.recipe, steps_per_epoch=2, views=2 * (adapt == "decoder")))
 
-    monkeypatch.setattr(cells, "frozen_settings", shortened)
+    monkeypatch.setattr(cells, "judging_settings", shortened)
 
 
 def words(judged, toy, out):
@@ -217,9 +217,10 @@ def test_nothing_to_measure_is_said(tmp_path, toy):
 
 def test_steps_are_rounded_up_to_epochs():
     values = {default.path: default.value for default in defaults.block("nano", "decoder")}
-    assert frozen_settings("decoder", None) == Settings.from_paths(values), "without a number it is what fit uses"
-    assert frozen_settings("decoder", 201).recipe.steps == 220
-    assert frozen_settings("encoder", None).method.encoder_prompts == 8
+    values |= {"method.decoder_prompts": 8, "method.prompt_std": 0.1, "recipe.learning_rate": 0.05}
+    assert judging_settings("decoder", None) == Settings.from_paths(values), "what fit uses, but for the paper's own"
+    assert judging_settings("decoder", 201).recipe.steps == 220
+    assert judging_settings("encoder", None).method.encoder_prompts == 8
 
 
 @pytest.mark.parametrize("bright", [True, False])
@@ -235,11 +236,11 @@ def test_otsu_picks_the_side_that_the_training_masks_mark(bright):
 
 def test_a_unet_learns_discs_in_the_time_it_is_given():
     ticks = itertools.count()
-    made = train_unet(pairs(4), frozen_settings("decoder", None), 64, 0, seconds=40, clock=lambda: next(ticks))
+    made = train_unet(pairs(4), judging_settings("decoder", None), 64, 0, seconds=40, clock=lambda: next(ticks))
     assert made.steps == 40
     unseen = sample(9)
     assert Counts.of(made.predict(unseen.image), unseen.mask).dice > 0.8
-    again = train_unet(pairs(4), frozen_settings("decoder", None), 64, 0, seconds=0.001)
+    again = train_unet(pairs(4), judging_settings("decoder", None), 64, 0, seconds=0.001)
     assert again.steps == 1
 
 
