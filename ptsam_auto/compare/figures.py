@@ -72,7 +72,8 @@ def _parameters(results: Sequence[Result]) -> Figure | None:
 def _encoder(results: Sequence[Result]) -> Figure | None:
     """Fig. 3: what tuning the encoder gains over the same decoder on a frozen one, in points of Dice."""
     pairs = {name: twin for name, twin in FROZEN_TWIN.items() if {name, twin} <= set(entries_in(results))}
-    return _bars(results, {title_of(name): (name, twin) for name, twin in pairs.items()}) if pairs else None
+    tuned = [result for result in results if result.entry != UNTUNED]
+    return _bars(tuned, {title_of(name): (name, twin) for name, twin in pairs.items()}) if pairs else None
 
 
 def _bars(results: Sequence[Result], pairs: Mapping[str, tuple[str, str]]) -> Figure:

@@ -157,7 +157,7 @@ def write_parquet(results: Sequence[Result], path: Path) -> None:
 
 def _bytes(count: float) -> str:
     for unit, size in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
-        if count >= size:
+        if count >= size * 999.5 / 1024:  # a thousand of the smaller unit would take four digits
             return f"{count / size:.3g} {unit}"
     return f"{count:.0f} B"
 
