@@ -26,8 +26,6 @@ from ptsam_auto.specialist.report import Panel, beside, write_report
 
 IN_PROGRESS = "in_progress"  # inside the output folder; holds the bank and the checkpoint, and goes when all is done
 PANELS = 24  # held-out images shown in the report
-# What made a specialist: of a SAM, of nnU-Net.
-PACKAGES = (("ptsam-auto", "torch", "segment-anything"), ("ptsam-auto", "torch", "nnunetv2"))
 
 
 def fit(
@@ -84,6 +82,7 @@ def fit(
     train, held_out = _images(folder, Path(test) if test is not None else None, allow_blank, seed, show)
     device = device or artifact.default_device()
     asked = Asked(method, backbone, adapt, settings or {}, seed, device, batch_size, workers, storage, address)
+    network = "nnunetv2" if method == nnunet.NAME else "segment-anything"  # the package it comes from
     if method == nnunet.NAME:
         made = fit_nnunet(work, train, asked, show)
     else:
@@ -110,7 +109,7 @@ def fit(
             "device": device,
             "workers": workers,
         },
-        "versions": {package: version(package) for package in PACKAGES[method == nnunet.NAME]},
+        "versions": {package: version(package) for package in ("ptsam-auto", "torch", network)},
     }
     _finish(out, work, made, about, panels, track, show)
     return artifact.Specialist(made.model, about)

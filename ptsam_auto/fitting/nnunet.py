@@ -35,11 +35,12 @@ def fit_nnunet(work: Path, train: Sequence[Pair], asked: Asked, show: Show) -> M
     own = {f"{PREFIX}gpu_memory_gb": CPU_MEMORY_GB} if asked.device == "cpu" else {}
     config = config_of({**own, **given})
     key = hashlib.sha256(json.dumps([fingerprint(train), asdict(config)]).encode()).hexdigest()[:12]
+    folder = work / f"nnunet-{key}"
     began = perf_counter()
     with show.bar("Training") as update:
         trained = nnunet.train(
             train,
-            work / f"nnunet-{key}",
+            folder,
             config,
             device=asked.device,
             progress=update,
@@ -53,7 +54,7 @@ def fit_nnunet(work: Path, train: Sequence[Pair], asked: Asked, show: Show) -> M
         sources[path] = {"value": value, "source": source}
     return Made(
         trained,
-        nnunet.curve(work / f"nnunet-{key}", config),
+        nnunet.curve(folder, config),
         {
             "backbone": None,
             "adapt": "scratch",
