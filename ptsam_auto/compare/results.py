@@ -113,7 +113,8 @@ def table_2(results: Sequence[Result]) -> str:
     lines = [["dataset", "images", *map(title_of, entries)]]
     untuned = select(results, entry=UNTUNED)
     for dataset in dict.fromkeys(result.dataset for result in results):
-        for size in sorted({r.size for r in select(results, dataset=dataset)} - {0}):
+        # Before anything is trained, the untuned SAM has a line of its own.
+        for size in sorted({r.size for r in select(results, dataset=dataset)} - {0}) or [0]:
             here = select(results, dataset=dataset, size=size)
             scores = {name: mean_and_std(found) for name in entries if (found := select(here, entry=name))}
             best = max(scores, key=lambda name: scores[name][0])

@@ -82,8 +82,9 @@ def run_trials(
                     num_samples=conductor.left,
                     search_alg=conductor.searcher,
                     scheduler=_scheduler(space, past),
-                    # A worker keeps torch and the backbone from trial to trial.
-                    reuse_actors=True,
+                    # A worker keeps torch and the backbone from trial to trial. What starts a team has neither, and
+                    # Tune gives up a trial whose actor is still busy with the end of the one before.
+                    reuse_actors=each.workers == 1,
                     # By default a folder is named after all settings.
                     trial_dirname_creator=lambda each: each.trial_id,
                 ),
