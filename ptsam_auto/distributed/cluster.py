@@ -18,7 +18,7 @@ for _name, _value in {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    # Seconds that a worker has to leave one trial before Tune hands it another; a busy machine takes longer than Ray's 2.
+    # Seconds that a worker has to leave one trial before Tune hands it another; Ray's 2 are short on a busy machine.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -40,7 +40,7 @@ def running(address: str | None, dashboard: bool = False) -> Iterator[None]:
     Args:
         address: of a running cluster, as Ray has it; by default $RAY_ADDRESS, or else Ray starts on this machine's
             loopback interface, with the cores that this process may use.
-        dashboard: start it too; trainings inside Tune's trials leave their places occupied without it.
+        dashboard: start it too; Ray Train's cleaner asks it whose training has died, and frees the places.
 
     Raises:
         ClusterError: it does not answer, or does not start.

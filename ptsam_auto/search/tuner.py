@@ -31,6 +31,7 @@ from ray.train.torch import TorchTrainer, get_device  # isort: skip
 from ray.tune.integration.ray_train import TuneReportCallback  # isort: skip
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # isort: skip
 from ray.tune.search import Searcher  # isort: skip
+from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group  # isort: skip
 
 RETRIES = 2  # of a trial whose worker died; an error of the user's making is not tried again
 LATE = 1e-9  # ASHA multiplies its rungs out; a share must not fall short of one by a rounding
@@ -152,8 +153,9 @@ def _share(given: dict[str, Any]) -> None:
     """What each of a trial's workers runs; they tell the same, and the first one is listened to."""
     context = ray.train.get_context()
     team = Team(context.get_world_rank(), context.get_world_size())
+    places = get_current_placement_group()
     for news in _news(given["config"], replace(given["task"], device=str(get_device())), team):
-        ray.train.report(news)
+        ray.train.report({**news, "places": places})
 
 
 def _news(config: dict[str, Any], task: Task, team: Team) -> Iterator[dict[str, Any]]:
@@ -191,6 +193,7 @@ class _Conductor(tune.Callback):
         self._next = len(past)
         self._trials = {each.number: each for each in past}
         self._numbers: dict[str, int] = {}  # Tune's id to ours, of trials under way
+        self._places: dict[str, PlacementGroup] = {}  # that the team of a trial occupies
         self._failed: dict[int, str] = {}
         self.left = len(self._again) + max(0, space.trials - len(past))
         self.searcher = _Searcher(self._begin)
@@ -218,6 +221,8 @@ class _Conductor(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ANN401, ARG002
         """A rung, or the reason why there will be none."""
         number = self._numbers[trial.trial_id]
+        if "places" in result:
+            self._places[trial.trial_id] = result["places"]
         if "failed" in result:
             self._failed[number] = result["failed"]
         else:
@@ -225,6 +230,7 @@ class _Conductor(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
         """Trained to its end, or stopped on the way."""
+        self._free(trial)
         number = self._numbers.pop(trial.trial_id)
         if number in self._failed:
             self._end(number, "failed", self._failed.pop(number))
@@ -233,10 +239,21 @@ class _Conductor(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
         """Failed for good; the search goes on."""
+        self._free(trial)
         # Tune's own `get_error` looks where the file is copied to later.
         noted = Path(trial.error_file) if trial.error_file else None
         lines = noted.read_text().strip().splitlines() if noted and noted.exists() else []
         self._end(self._numbers.pop(trial.trial_id), "failed", lines[-1] if lines else "the worker died")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
+        """Its worker died, and it begins again."""
+        self._free(trial)
+
+    def _free(self, trial: Any) -> None:  # noqa: ANN401 - Tune's
+        """Give back what a team occupied; Tune kills what would have, and Ray's own cleaner errs beside another Ray."""
+        places = self._places.pop(trial.trial_id, None)
+        if places is not None:
+            remove_placement_group(places)
 
     def _end(self, number: int, state: str | None = None, error: str | None = None) -> None:
         ended = self._trials[number]

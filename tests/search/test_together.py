@@ -30,9 +30,11 @@ stop_early: {first: 0.5, factor: 2}
 @pytest.mark.slow
 def test_two_workers_a_trial_score_what_one_does(toy, tmp_path):
     write_folder(tmp_path / "discs", 8)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # As if the machine were busy: a trial's team has no time to leave before the next trial comes.
+    busy = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "0"}
     found = {}
     for workers in (1, 2):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **(busy if workers > 1 else {})}
         resources = f"backbone: {toy}\nresources: {{cpu: 1, workers: {workers}}}\n"
         (tmp_path / f"by{workers}.yaml").write_text(YAML + resources)
         call = [Path(sys.executable).parent / "ptsam-auto", "search", f"by{workers}.yaml", "--data", "discs"]
