@@ -9,9 +9,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from segment_anything.modeling import Sam
 
+from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.sam.generalist import Architecture, build
 from ptsam_auto.training import defaults
+from ptsam_auto.training.team import ALONE, Team
+from ptsam_auto.training.views import Supply
 
 # What a toy gets unasked.
 PROMPTS = {default.path: default.value for default in defaults.block("nano", "decoder")}["method.decoder_prompts"]
@@ -49,6 +52,11 @@ def pairs(count: int, start: int = 0) -> list[Pair]:
     """Pairs that need no files."""
     names = range(start, start + count)
     return [Pair(f"disc{i:02d}", hashlib.sha256(str(i).encode()).hexdigest(), lambda i=i: sample(i)) for i in names]
+
+
+def supply(images: int, batch_size: int = 2, team: Team = ALONE) -> Supply:
+    """Views of pairs."""
+    return Supply(pairs(images), Augmentation(), batch_size, seed=0, team=team)
 
 
 def write_folder(folder: Path, count: int, start: int = 0) -> Path:

@@ -24,6 +24,7 @@ from ptsam_auto.training.bank import views_for
 from ptsam_auto.training.loop import EpochReport, Training
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.team import Team
+from ptsam_auto.training.views import Supply
 
 # After `cluster`, which sets Ray's environment.
 import ray.train  # isort: skip
@@ -145,7 +146,13 @@ def _work(config: dict[str, Any]) -> None:
     if last := ray.train.get_checkpoint():
         with last.as_directory() as found:
             curve = resume.load(Path(found) / RUN, training, job.key)
-    views = views_for(training.model, job.sha256, job.pairs, job.settings, job.seed, job.bank, team=team)
+    views = views_for(
+        training.model,
+        job.sha256,
+        Supply.of(job.pairs, job.settings, job.seed, team),
+        job.settings.recipe,
+        job.bank,
+    )
     try:
         for report in loop.epochs(training, views, job.settings.recipe, team):
             curve.append(report)

@@ -24,6 +24,7 @@ from ptsam_auto.training.bank import views_for
 from ptsam_auto.training.loop import EpochReport
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.team import Team
+from ptsam_auto.training.views import Supply
 
 
 def fit_sam(work: Path, train: Sequence[Pair], held_out: Sequence[Pair], asked: Asked, show: Show) -> Made:
@@ -150,7 +151,8 @@ def _train(
     if curve:
         show.say(f"Continuing after epoch {curve[-1].epoch} of {epochs}.")
     with show.bar("Encoding") as update:
-        views = views_for(model, plan.backbone.sha256, train, plan.settings, asked.seed, work / "bank", update)
+        supply = Supply.of(train, plan.settings, asked.seed)
+        views = views_for(model, plan.backbone.sha256, supply, plan.settings.recipe, work / "bank", update)
     with show.bar("Training") as update:
         update(len(curve), epochs)
         for report in loop.epochs(training, views, plan.settings.recipe):

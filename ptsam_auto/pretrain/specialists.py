@@ -14,6 +14,7 @@ from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.training import defaults, loop
 from ptsam_auto.training.bank import views_for
 from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.views import Supply
 
 Progress = Callable[[int, int], None]
 
@@ -58,7 +59,7 @@ def specialise(
     model = ptsam.build(sam, settings.method, seed)
     recipe = settings.recipe
     with tempfile.TemporaryDirectory(dir=scratch, prefix="bank-") as bank:
-        views = views_for(model, sha256, pairs, settings, seed, Path(bank))
+        views = views_for(model, sha256, Supply.of(pairs, settings, seed), recipe, Path(bank))
         for report in loop.epochs(loop.start(model, recipe), views, recipe):
             progress(report.step, recipe.steps)
     return model, time.process_time() - began

@@ -16,7 +16,7 @@ from ptsam_auto.data.dataset import Pair
 from ptsam_auto.sam.preprocess import frame, resize, to_original
 from ptsam_auto.training.loss import segmentation_loss
 from ptsam_auto.training.settings import Settings
-from ptsam_auto.training.views import schedule, targets, view
+from ptsam_auto.training.views import Supply, targets
 
 CHANNELS = (12, 24, 48, 96, 192)  # a forward at 512 px takes about as long as nano's encoder
 # AdamW's, decayed along a cosine. Of 1e-3, 3e-3 and 1e-2 the best after 40 steps at 256 px, on 4 validation images of
@@ -104,7 +104,7 @@ def train_unet(
         seconds: for all steps together; one step is always made.
         clock: CPU seconds since any moment, so that a busy machine does not shorten the training.
     """
-    recipe = settings.recipe
+    recipe, supply = settings.recipe, Supply.of(pairs, settings, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = UNet().to(memory_format=torch.channels_last)  # halves a step's time on a CPU
@@ -112,8 +112,7 @@ def train_unet(
     began, step, progress = clock(), 0, 0.0
     while progress < 1:
         optimiser.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * progress))
-        turns = schedule(step, recipe.batch_size, len(pairs), seed)
-        views = [view(pairs[i], settings.augmentation, turn, seed, image_size, tiles=1) for i, turn in turns]
+        views = supply.views(step, image_size, tiles=1)
         images_B3SS = torch.stack([_to_input(one.image, image_size) for one in views])
         target, inside = targets([one.mask for one in views], image_size)
         loss = segmentation_loss(net(_channels_last(images_B3SS)), target, inside, recipe.cross_entropy_weight).total

@@ -26,7 +26,7 @@ from ptsam_auto.training.bank import FeatureBank, views_for
 from ptsam_auto.training.loop import EpochReport
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.team import ALONE, Team
-from ptsam_auto.training.views import Views
+from ptsam_auto.training.views import Supply, Views
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,10 @@ class Run:
         views = views_for(
             self.model,
             task.sha256,
-            cell.train,
-            self._settings,
-            cell.seed,
+            Supply.of(cell.train, self._settings, cell.seed, self._team),
+            self._settings.recipe,
             task.bank,
             at_least=task.most_views,
-            team=self._team,
         )
         self.encoded += views.encoded if isinstance(views, FeatureBank) else 0
         return views, held_out

@@ -9,7 +9,7 @@ as many views as turns it gives the paper's training exactly.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,15 +17,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import to_input
 from ptsam_auto.training import feature_files
 from ptsam_auto.training.recipe import Recipe
-from ptsam_auto.training.settings import Settings
-from ptsam_auto.training.team import ALONE, Team
-from ptsam_auto.training.views import Batch, FreshViews, schedule, targets, view
+from ptsam_auto.training.views import Batch, FreshViews, Supply, targets
 
 LAYOUT = 1  # of the files; part of their names
 AT_ONCE = 4  # views in one pass through the encoder
@@ -34,19 +31,16 @@ AT_ONCE = 4  # views in one pass through the encoder
 def views_for(
     model: PromptFreeSam,
     backbone_hash: str,
-    pairs: Sequence[Pair],
-    settings: Settings,
-    seed: int,
+    supply: Supply,
+    recipe: Recipe,
     folder: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
     at_least: int = 0,
-    team: Team = ALONE,
 ) -> "FreshViews | FeatureBank":
-    """What the settings train on: fresh views, or a bank in `folder`; see both for the arguments."""
-    recipe, augmentation = settings.recipe, settings.augmentation
+    """What the recipe trains on: fresh views, or a bank in `folder`; see both for the arguments."""
     if not recipe.views:
-        return FreshViews(model, pairs, augmentation, recipe.batch_size, seed, team)
-    return FeatureBank(folder, model, backbone_hash, pairs, augmentation, recipe, seed, progress, at_least, team)
+        return FreshViews(model, supply)
+    return FeatureBank(folder, model, backbone_hash, supply, recipe, progress, at_least)
 
 
 class FeatureBank:
@@ -59,13 +53,10 @@ class FeatureBank:
         folder: where the files lie or will lie.
         model: with a frozen encoder.
         backbone_hash: SHA-256 of the weights.
-        pairs: the training images.
-        augmentation: how views differ.
-        recipe: for its views, steps and batch size.
-        seed: of order and views.
+        supply: of views.
+        recipe: for the number of views and of steps.
         progress: called with (views done, views in all).
         at_least: views to encode where the recipe wants fewer, so that runs with few and with many share one file.
-        team: those who share each batch; they see one folder.
 
     Attributes:
         views: views of an image that are drawn.
@@ -77,17 +68,13 @@ class FeatureBank:
         folder: Path,
         model: PromptFreeSam,
         backbone_hash: str,
-        pairs: Sequence[Pair],
-        augmentation: Augmentation,
+        supply: Supply,
         recipe: Recipe,
-        seed: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
         at_least: int = 0,
-        team: Team = ALONE,
     ) -> None:
-        self._team = team
-        self._model, self._pairs, self._augmentation = model, pairs, augmentation
-        self._batch_size, self._seed = recipe.batch_size, seed
+        self._model, self._supply = model, supply
+        pairs = supply.pairs
         self.views = recipe.views_drawn(len(pairs))
         kept = max(self.views, at_least)
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,14 +87,14 @@ class FeatureBank:
             nonlocal done
             progress(done := done + kept, total)
 
-        self.encoded = kept * feature_files.fill(paths, lambda i: self._encode(pairs[i], kept), made)
+        self.encoded = kept * feature_files.fill(paths, lambda i: self._encode(i, kept), made)
         self._tables = [feature_files.read(path) for path in paths]
 
     def draw(self, step: int) -> Batch:
         """One step's views, read from the files."""
         size, device = self._model.image_size, self._model.device
         features, masks = [], []
-        for image, turn in self._team.share(schedule(step, self._batch_size, len(self._pairs), self._seed)):
+        for image, turn in self._supply.turns(step):
             table, row = self._tables[image], turn % self.views
             features.append(table.column("features").to_numpy_ndarray()[row])
             height, width = table.column("height")[row].as_py(), table.column("width")[row].as_py()
@@ -121,8 +108,8 @@ class FeatureBank:
             "layout": LAYOUT,
             "backbone": backbone_hash,
             "pair": pair.digest,
-            "augmentation": asdict(self._augmentation),
-            "seed": self._seed,
+            "augmentation": asdict(self._supply.augmentation),
+            "seed": self._supply.seed,
             "views": views,
             "image_size": self._model.image_size,
             "tiles": self._model.tiles,
@@ -130,9 +117,9 @@ class FeatureBank:
         return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:32]
 
     @torch.no_grad()
-    def _encode(self, pair: Pair, count: int) -> pa.RecordBatch:
+    def _encode(self, image: int, count: int) -> pa.RecordBatch:
         size, tiles = self._model.image_size, self._model.tiles
-        views = [view(pair, self._augmentation, turn, self._seed, size, tiles) for turn in range(count)]
+        views = [self._supply.view(image, turn, size, tiles) for turn in range(count)]
         features = []
         for start in range(0, len(views), AT_ONCE):
             images = [to_input(self._model.sam, one.image, size) for one in views[start : start + AT_ONCE]]

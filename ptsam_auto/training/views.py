@@ -17,6 +17,7 @@ from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import frame, to_input
 from ptsam_auto.sam.tiles import random_tile
+from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.team import ALONE, Team
 
 
@@ -42,38 +43,66 @@ class Views(Protocol):
         """The batch of one step; the same at every call, so that a run can resume anywhere."""
 
 
-def schedule(step: int, batch_size: int, images: int, seed: int) -> list[tuple[int, int]]:
-    """Which images a step trains on, as (image, turn).
-
-    Images come in a random order, all once before any comes again; turn counts how often this one came before.
-    """
-    places = range(step * batch_size, (step + 1) * batch_size)
-    orders = {turn: np.random.default_rng([seed, turn]).permutation(images) for turn in {p // images for p in places}}
-    return [(int(orders[place // images][place % images]), place // images) for place in places]
-
-
-def view(pair: Pair, augmentation: Augmentation, turn: int, seed: int, image_size: int, tiles: int) -> Sample:
-    """The image's view number `turn`: a tile anywhere in it, augmented, in the frame that the network sees it in.
-
-    It depends on the image's content, not on its name or place in the folder.
+@dataclass(frozen=True)
+class Supply:
+    """The training images and which views of them are drawn when: all of a batch that no network decides.
 
     Args:
-        pair: one training image.
+        pairs: the training images.
         augmentation: how views differ.
-        turn: from 0.
-        seed: of the run.
-        image_size: S.
-        tiles: along the image's longer side; 1 for the whole image.
+        batch_size: B, of all workers together.
+        seed: of order and views.
+        team: those who share each batch.
     """
-    sample = pair.load()
-    digest = hashlib.sha256(f"{pair.digest} {turn} {seed}".encode()).digest()
-    place, change = (int.from_bytes(digest[i : i + 4], "big") for i in (0, 4))
-    rows, columns = sample.mask.shape
-    box = random_tile(rows, columns, tiles, image_size, np.random.default_rng(place))
-    part = Sample(sample.name, sample.image[box], sample.mask[box])
-    rows, columns = part.mask.shape
-    height, width = frame(rows, columns, image_size)
-    return augmented(part, augmentation, height, width, seed=change)
+
+    pairs: Sequence[Pair]
+    augmentation: Augmentation
+    batch_size: int
+    seed: int
+    team: Team = ALONE
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], settings: Settings, seed: int, team: Team = ALONE) -> "Supply":
+        """As the settings have it."""
+        return cls(pairs, settings.augmentation, settings.recipe.batch_size, seed, team)
+
+    def turns(self, step: int) -> Sequence[tuple[int, int]]:
+        """Which images this worker sees at a step, as (image, turn).
+
+        Images come in a random order, all once before any comes again; turn counts how often this one came before.
+        """
+        images = len(self.pairs)
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        orders = {
+            turn: np.random.default_rng([self.seed, turn]).permutation(images) for turn in {p // images for p in places}
+        }
+        return self.team.share([(int(orders[p // images][p % images]), p // images) for p in places])
+
+    def view(self, image: int, turn: int, image_size: int, tiles: int) -> Sample:
+        """An image's view number `turn`: a tile anywhere in it, augmented, in the frame that the network sees it in.
+
+        It depends on the image's content, not on its name or place in the folder.
+
+        Args:
+            image: its place in `pairs`.
+            turn: from 0.
+            image_size: S.
+            tiles: along the image's longer side; 1 for the whole image.
+        """
+        pair = self.pairs[image]
+        sample = pair.load()
+        digest = hashlib.sha256(f"{pair.digest} {turn} {self.seed}".encode()).digest()
+        place, change = (int.from_bytes(digest[i : i + 4], "big") for i in (0, 4))
+        rows, columns = sample.mask.shape
+        box = random_tile(rows, columns, tiles, image_size, np.random.default_rng(place))
+        part = Sample(sample.name, sample.image[box], sample.mask[box])
+        rows, columns = part.mask.shape
+        height, width = frame(rows, columns, image_size)
+        return augmented(part, self.augmentation, height, width, seed=change)
+
+    def views(self, step: int, image_size: int, tiles: int) -> list[Sample]:
+        """All views of a step."""
+        return [self.view(image, turn, image_size, tiles) for image, turn in self.turns(step)]
 
 
 def targets(masks: Sequence[np.ndarray], image_size: int) -> tuple[Tensor, Tensor]:
@@ -92,28 +121,11 @@ class FreshViews:
 
     Args:
         model: encodes the views, with gradients where its encoder is tuned.
-        pairs: the training images.
-        augmentation: how views differ.
-        batch_size: B.
-        seed: of order and views.
-        team: those who share each batch.
+        supply: of views.
     """
 
-    def __init__(
-        self,
-        model: PromptFreeSam,
-        pairs: Sequence[Pair],
-        augmentation: Augmentation,
-        batch_size: int,
-        seed: int,
-        team: Team = ALONE,
-    ) -> None:
-        self._model = model
-        self._pairs = pairs
-        self._augmentation = augmentation
-        self._batch_size = batch_size
-        self._seed = seed
-        self._team = team
+    def __init__(self, model: PromptFreeSam, supply: Supply) -> None:
+        self._model, self._supply = model, supply
         self._painter = ThreadPoolExecutor(1, thread_name_prefix="views")
         self._ahead: tuple[int, Future[list[Sample]]] | None = None
 
@@ -131,6 +143,4 @@ class FreshViews:
         return Batch(features, target.to(device), inside.to(device))
 
     def _paint(self, step: int) -> list[Sample]:
-        turns = self._team.share(schedule(step, self._batch_size, len(self._pairs), self._seed))
-        size, tiles = self._model.image_size, self._model.tiles
-        return [view(self._pairs[i], self._augmentation, turn, self._seed, size, tiles) for i, turn in turns]
+        return self._supply.views(step, self._model.image_size, self._model.tiles)

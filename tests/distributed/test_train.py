@@ -50,11 +50,12 @@ def run(job, folder, **rest):
 
 def alone(toy, tmp_path, values=DEEP):
     from ptsam_auto.training.bank import views_for
+    from ptsam_auto.training.views import Supply
 
     one = job(toy, tmp_path / "alone", values)
     sam = checkpoint.find(one.backbone, one.sha256).sam
     training = loop.start(registry.build(sam, one.settings.method, 0), one.settings.recipe)
-    views = views_for(training.model, one.sha256, one.pairs, one.settings, 0, one.bank)
+    views = views_for(training.model, one.sha256, Supply.of(one.pairs, one.settings, 0), one.settings.recipe, one.bank)
     return training.model.trainable(), list(loop.epochs(training, views, one.settings.recipe))
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods.ptsam import PTSAMConfig, build
 from ptsam_auto.sam.generalist import ARCHITECTURES
@@ -11,7 +10,7 @@ from ptsam_auto.sam.generalist import build as build_network
 from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import FreshViews
-from tests.toys import pairs, toy_sam
+from tests.toys import supply, toy_sam
 
 
 @pytest.mark.parametrize(("backbone", "encoder_prompts", "numbers"), [
@@ -33,7 +32,7 @@ def test_after_training_every_frozen_tensor_is_bit_identical(encoder_prompts):
     model = build(sam, PTSAMConfig(encoder_prompts=encoder_prompts), seed=0)
     fresh = {name: tensor.detach().clone() for name, tensor in model.trainable().items()}
     recipe = Recipe(epochs=1, steps_per_epoch=2)
-    list(epochs(start(model, recipe), FreshViews(model, pairs(3), Augmentation(), 2, seed=0), recipe))
+    list(epochs(start(model, recipe), FreshViews(model, supply(3)), recipe))
     assert all(torch.equal(tensor, before[name]) for name, tensor in sam.state_dict().items())
     for name, tensor in model.trainable().items():
         assert not torch.equal(tensor, fresh[name]), f"{name} did not train"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods import registry
 from ptsam_auto.methods.autosam import BACKGROUND, FOREGROUND, AutoSAMConfig
@@ -23,7 +22,7 @@ from ptsam_auto.training.bank import FeatureBank
 from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import FreshViews
-from tests.toys import pairs, sample, toy_sam
+from tests.toys import sample, supply, toy_sam
 
 TABLE_1 = {
     PTSAMConfig(): 2_048,
@@ -41,7 +40,7 @@ every_method = pytest.mark.parametrize("config", CONFIGS, ids=str)
 
 def fresh(config, sam=None):
     model = registry.build(sam or toy_sam(), config, seed=0)
-    return start(model, RECIPE), FreshViews(model, pairs(3), Augmentation(), 2, seed=0)
+    return start(model, RECIPE), FreshViews(model, supply(3))
 
 
 @pytest.mark.parametrize(("config", "numbers"), TABLE_1.items(), ids=str)
@@ -98,7 +97,7 @@ def test_config_and_network_agree_on_whether_the_encoder_is_tuned(config):
 def test_a_frozen_encoder_can_be_banked(config, tmp_path):
     training, fresh_views = fresh(config)
     recipe = Recipe(epochs=4, steps_per_epoch=2, views=100)
-    bank = FeatureBank(tmp_path, training.model, "b" * 64, pairs(3), Augmentation(), recipe, seed=0)
+    bank = FeatureBank(tmp_path, training.model, "b" * 64, supply(3), recipe)
     ours, theirs = bank.draw(5), fresh_views.draw(5)
     torch.testing.assert_close(ours.features_B256GG, theirs.features_B256GG, atol=5e-3, rtol=5e-3)
     first = {name: tensor.detach().clone() for name, tensor in training.model.trainable().items()}

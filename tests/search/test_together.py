@@ -40,7 +40,7 @@ def test_two_workers_a_trial_score_what_one_does(toy, tmp_path):
         call = [Path(sys.executable).parent / "ptsam-auto", "search", f"by{workers}.yaml", "--data", "discs"]
         # A place that is not given back would keep the next trial waiting for ever.
         done = subprocess.run(
-            [*call, "--no-track", "--at-once", "1"], env=environment, cwd=tmp_path, timeout=200, check=False
+            [*call, "--no-track", "--at-once", "1"], env=environment, cwd=tmp_path, timeout=400, check=False
         )
         assert done.returncode == 0
         found[workers] = read_search(tmp_path / f"by{workers}-search").trials

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.methods.ptsam import PTSAMConfig, build
 from ptsam_auto.training.bank import FeatureBank
 from ptsam_auto.training.recipe import Recipe
-from ptsam_auto.training.views import FreshViews, schedule
-from tests.toys import pairs, toy_sam
+from ptsam_auto.training.views import FreshViews
+from tests.toys import supply, toy_sam
 
 RECIPE = Recipe(epochs=2, steps_per_epoch=6, batch_size=2, views=100)
 
@@ -19,18 +18,18 @@ def model():
 
 
 def bank(folder, model, images=3, backbone="b" * 64, recipe=RECIPE, **rest):
-    return FeatureBank(folder, model, backbone, pairs(images), Augmentation(), recipe, seed=0, **rest)
+    return FeatureBank(folder, model, backbone, supply(images), recipe, **rest)
 
 
 def test_every_image_comes_once_before_any_comes_again():
-    drawn = [place for step in range(6) for place in schedule(step, 2, 4, seed=0)]
+    drawn = [place for step in range(6) for place in supply(4).turns(step)]
     assert [sorted(image for image, _ in drawn[i : i + 4]) for i in (0, 4, 8)] == [[0, 1, 2, 3]] * 3
     assert [turn for _, turn in drawn] == [0] * 4 + [1] * 4 + [2] * 4
     assert len({tuple(image for image, _ in drawn[i : i + 4]) for i in (0, 4, 8)}) > 1, "always the same order"
 
 
 def test_with_a_view_a_turn_the_bank_is_the_papers_training(tmp_path, model):
-    kept, fresh = bank(tmp_path, model), FreshViews(model, pairs(3), Augmentation(), 2, seed=0)
+    kept, fresh = bank(tmp_path, model), FreshViews(model, supply(3))
     assert kept.views == 8, "12 steps of 2 show each of 3 images 8 times"
     for step in (0, 5, 11, 3):
         ours, theirs = kept.draw(step), fresh.draw(step)
@@ -51,7 +50,7 @@ def test_few_views_are_drawn_in_turn(tmp_path, model):
     assert few.views == 2
 
     def of_turn(wanted):
-        drawn = ((step, slot, *place) for step in range(6) for slot, place in enumerate(schedule(step, 2, 3, seed=0)))
+        drawn = ((step, slot, *place) for step in range(6) for slot, place in enumerate(supply(3).turns(step)))
         return {i: few.draw(step).features_B256GG[slot] for step, slot, i, turn in drawn if turn == wanted}
 
     first, second, third = of_turn(0), of_turn(1), of_turn(2)

@@ -3,21 +3,20 @@
 import pytest
 import torch
 
-from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.errors import PtsamError
 from ptsam_auto.methods.ptsam import PTSAMConfig, build
 from ptsam_auto.training import resume
 from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import FreshViews
-from tests.toys import pairs, toy_sam
+from tests.toys import supply, toy_sam
 
 RECIPE = Recipe(epochs=4, steps_per_epoch=2)
 
 
 def fresh(recipe=RECIPE):
     model = build(toy_sam(), PTSAMConfig(encoder_prompts=2), seed=0)
-    return start(model, recipe), FreshViews(model, pairs(3), Augmentation(), 2, seed=0)
+    return start(model, recipe), FreshViews(model, supply(3))
 
 
 def test_a_run_resumed_from_disk_ends_with_the_same_prompts(tmp_path):

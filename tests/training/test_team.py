@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed
 
-from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods import registry
 from ptsam_auto.methods.ptsam import PTSAMConfig
@@ -16,7 +15,7 @@ from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.team import ALONE, Team
 from ptsam_auto.training.views import FreshViews
-from tests.toys import pairs, toy_sam
+from tests.toys import supply, toy_sam
 
 RECIPE = Recipe(epochs=3, steps_per_epoch=4, batch_size=4, learning_rate=0.01)
 METHODS = {"ptsam": PTSAMConfig(encoder_prompts=2), "samed": SAMedConfig()}
@@ -27,7 +26,7 @@ def train(team):
     learned, curves = {}, {}
     for name, config in METHODS.items():
         training = start(registry.build(toy_sam(), config, seed=0), RECIPE)
-        views = FreshViews(training.model, pairs(5), Augmentation(), RECIPE.batch_size, seed=0, team=team)
+        views = FreshViews(training.model, supply(5, RECIPE.batch_size, team))
         curves[name] = torch.tensor([report.loss for report in epochs(training, views, RECIPE, team)])
         learned |= {f"{name}/{key}": tensor.detach() for key, tensor in training.model.trainable().items()}
     return learned | {f"{name}/curve": curve for name, curve in curves.items()}
