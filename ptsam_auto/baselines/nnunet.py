@@ -135,20 +135,6 @@ class Nnunet:
                 tuple(design["mirroring"]),
             )
 
-    @classmethod
-    def trained(cls, work: Path, device: str) -> "Nnunet":
-        """What `train` left in its folder.
-
-        nnU-Net's weights are a pickle there: open only a folder that `train` wrote here, none that you were sent.
-        """
-        checkpoint = torch.load(work / WEIGHTS, map_location="cpu", weights_only=False)
-        design = {
-            "plans": json.loads((work / MODEL / "plans.json").read_text()),
-            "dataset": json.loads((work / MODEL / "dataset.json").read_text()),
-            "mirroring": list(checkpoint["inference_allowed_mirroring_axes"]),
-        }
-        return cls(design, checkpoint["network_weights"], device)
-
     def trainable(self) -> dict[str, nn.Parameter]:
         """What training changes, by name: everything, the heads of deep supervision included, as in Table 1."""
         return dict(self._network.named_parameters())
@@ -194,7 +180,7 @@ def train(
     *,
     device: str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Nnunet:
+) -> tuple[Nnunet, dict[str, list[float]]]:
     """Train nnU-Net's 2-D configuration on all of the images; none is kept back, as none is for the other methods.
 
     Stopped or killed and called again it continues: preprocessing once finished is not repeated, training goes on from
@@ -207,6 +193,9 @@ def train(
         device: "cuda", "mps" or "cpu".
         progress: called with (epochs begun, epochs in all).
 
+    Returns:
+        As `trained`.
+
     Raises:
         PtsamError: nnU-Net is not installed, or failed.
         OutputError: the folder holds another training, or cannot be written to.
@@ -218,25 +207,38 @@ def train(
             write_raw(pairs, work / "raw" / DATASET)
         _run(work, config, device, progress)
     progress(config.epochs, config.epochs)
-    return Nnunet.trained(work, device)
+    return trained(work, config, device)
 
 
-def curve(work: Path, config: NnunetConfig) -> dict[str, list[float]]:
-    """Loss (nnU-Net's: cross-entropy minus Dice, weighted over sizes) and learning rate at the end of each epoch.
+def trained(work: Path, config: NnunetConfig, device: str) -> tuple[Nnunet, dict[str, list[float]]]:
+    """What `train` left in its folder, and its curve.
+
+    nnU-Net's weights are a pickle there: open only a folder that `train` wrote here, none that you were sent.
 
     Args:
         work: a folder that `train` finished.
         config: that it was finished with.
+        device: as torch names it.
+
+    Returns:
+        The network, and at the end of each epoch step, loss (nnU-Net's: cross-entropy minus Dice, weighted over sizes)
+        and learning rate.
     """
-    logged = torch.load(work / WEIGHTS, map_location="cpu", weights_only=False)["logging"]
+    checkpoint = torch.load(work / WEIGHTS, map_location="cpu", weights_only=False)
+    design = {
+        "plans": json.loads((work / MODEL / "plans.json").read_text()),
+        "dataset": json.loads((work / MODEL / "dataset.json").read_text()),
+        "mirroring": list(checkpoint["inference_allowed_mirroring_axes"]),
+    }
+    logged = checkpoint["logging"]
     if "train_losses" not in logged:  # since 2.7 one of several loggers
         logged = logged["local_logger"]
-    steps = [float(config.steps_per_epoch * (epoch + 1)) for epoch in range(config.epochs)]
-    return {
-        "step": steps,
+    curve = {
+        "step": [float(config.steps_per_epoch * (epoch + 1)) for epoch in range(config.epochs)],
         "loss": [float(x) for x in logged["train_losses"]],
         "learning_rate": [float(x) for x in logged["lrs"]],
     }
+    return Nnunet(design, checkpoint["network_weights"], device), curve
 
 
 def _claim(work: Path, job: dict[str, Any]) -> None:

@@ -115,7 +115,7 @@ def _nnunet(bout: Bout, task: Task, folder: Path) -> dict[str, Any]:
     config = nnunet.NnunetConfig(**bout.values)
     folder.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    trained = nnunet.train(bout.cell.train, folder, config, device=task.device)
+    trained, _ = nnunet.train(bout.cell.train, folder, config, device=task.device)
     seconds = time.perf_counter() - began
     learned = trained.trainable().values()
     return {

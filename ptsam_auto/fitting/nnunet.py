@@ -38,7 +38,7 @@ def fit_nnunet(work: Path, train: Sequence[Pair], asked: Asked, show: Show) -> M
     folder = work / f"nnunet-{key}"
     began = perf_counter()
     with show.bar("Training") as update:
-        trained = nnunet.train(
+        trained, curve = nnunet.train(
             train,
             folder,
             config,
@@ -54,7 +54,7 @@ def fit_nnunet(work: Path, train: Sequence[Pair], asked: Asked, show: Show) -> M
         sources[path] = {"value": value, "source": source}
     return Made(
         trained,
-        nnunet.curve(folder, config),
+        curve,
         {
             "backbone": None,
             "adapt": "scratch",

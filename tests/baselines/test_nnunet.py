@@ -13,7 +13,7 @@ from torch import nn
 
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.baselines import nnunet
-from ptsam_auto.baselines.nnunet import DATASET, Nnunet, NnunetConfig, train, write_raw
+from ptsam_auto.baselines.nnunet import DATASET, NnunetConfig, train, write_raw
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.errors import ConfigError, OutputError, PtsamError, SpecialistError
 from ptsam_auto.predicting import Loading, predict_files
@@ -131,12 +131,14 @@ def test_stopped_in_the_middle_it_goes_on_and_predicts(tmp_path, monkeypatch):
     assert 0 < int(re.findall(epochs, (work / "log.txt").read_text(), re.MULTILINE)[0]) < 4, "it began anew"
 
     monkeypatch.setattr(nnunet, "_run", None)  # any use would fail
-    trained, again = train(pairs(4), work, TINY), Nnunet.trained(work, "cpu")
+    (network, curve), (again, _) = train(pairs(4), work, TINY), nnunet.trained(work, TINY, "cpu")
+    assert curve["step"] == [TINY.steps_per_epoch * epoch for epoch in range(1, TINY.epochs + 1)]
+    assert all(len(column) == TINY.epochs for column in curve.values())
     image = sample(9, 70, 45).image
-    mask = trained.predict(image)
+    mask = network.predict(image)
     assert (mask.shape, mask.dtype) == ((70, 45), np.bool_)
     assert np.array_equal(mask, again.predict(image))
-    assert sum(parameter.numel() for parameter in trained.trainable().values()) > 1_000_000
+    assert sum(parameter.numel() for parameter in network.trainable().values()) > 1_000_000
     assert (work / "raw" / DATASET / "dataset.json").exists()
     with pytest.raises(OutputError, match="holds another training of nnU-Net"):
         train(pairs(5), work, TINY)
