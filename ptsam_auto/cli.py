@@ -184,7 +184,18 @@ def search(
 
     Interrupted and started again, it continues where it was.
     """
-    _search(space, data, out, trials, backbone, seed, at_once, address, allow_blank, track, exhaustive=False)
+    _search(
+        space,
+        data,
+        out=out,
+        trials=trials,
+        backbone=backbone,
+        seed=seed,
+        at_once=at_once,
+        address=address,
+        allow_blank=allow_blank,
+        track=track,
+    )
 
 
 @app.command()
@@ -202,40 +213,25 @@ def ablate(
 
     Interrupted and started again, it continues where it was.
     """
-    _search(space, data, out, None, backbone, 0, at_once, address, allow_blank, track, exhaustive=True)
+    _search(
+        space,
+        data,
+        exhaustive=True,
+        out=out,
+        backbone=backbone,
+        at_once=at_once,
+        address=address,
+        allow_blank=allow_blank,
+        track=track,
+    )
 
 
-def _search(
-    space: str,
-    data: list[Path],
-    out: Path | None,
-    trials: int | None,
-    backbone: str | None,
-    seed: int,
-    at_once: int | None,
-    address: str | None,
-    allow_blank: bool,
-    track: bool,
-    exhaustive: bool,
-) -> None:
+def _search(space: str, data: list[Path], **options: Any) -> None:  # noqa: ANN401 - those of `search`
     from ptsam_auto.search.session import search
     from ptsam_auto.show import Show
 
     with _interruptible("goes on: trials that ended are kept, others continue"):
-        search(
-            space,
-            data,
-            out=out,
-            exhaustive=exhaustive,
-            trials=trials,
-            backbone=backbone,
-            seed=seed,
-            at_once=at_once,
-            address=address,
-            allow_blank=allow_blank,
-            track=track,
-            show=Show(),
-        )
+        search(space, data, **options, show=Show())
 
 
 @app.command()
