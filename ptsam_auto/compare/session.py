@@ -36,6 +36,7 @@ from ptsam_auto.search.trial import Task
 from ptsam_auto.show import Show
 from ptsam_auto.tracking import journal
 from ptsam_auto.tracking.journal import Journal
+from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import Settings
 
 ABOUT, JOURNAL, TABLE, FLAT, FIGURES = (
@@ -127,7 +128,9 @@ def compare(
         with show.bar("Backbone") as update:
             backbone = checkpoint.choose(asked.weights, say=show.say, progress=update)
         bouts = bouts_of(found, asked, backbone.family)
-        about = _about(out, asked, found, backbone)
+        about = _about(out, asked, found, backbone) | {"alarms": alarms_of(found, asked, backbone.family)}
+        for alarm in about["alarms"]:
+            show.say(alarm)
         task = Task((), backbone.name, backbone.sha256, (1.0,), out.resolve(), 0, asked.threads, _device(asked))
         try:
             _run(out, asked, bouts, task, at_once, address, show)
@@ -173,6 +176,18 @@ def bouts_of(data: Sequence[SearchData], asked: Comparison, family: str) -> list
                 last = draw and size == sizes[-1]
                 bouts += [Bout(one.name, cells[size], size, entry, values[entry.name], last) for entry in entries]
     return bouts
+
+
+def alarms_of(data: Sequence[SearchData], asked: Comparison, family: str) -> list[str]:
+    """What a reader must know: which datasets chose the defaults of methods that are now compared on them."""
+    alarms = []
+    for one in data:
+        digests = [pair.digest for pair in one.pairs]
+        sams = [entry for entry in chosen(asked.methods) if entry.method != nnunet.NAME]
+        kind = [entry.title for entry in sams if defaults.met(family, entry.adapt, entry.method, digests)]
+        if kind:
+            alarms.append(f"Images of {one.name} chose defaults of {', '.join(kind)}: their scores there flatter them.")
+    return alarms
 
 
 def _device(asked: Comparison) -> str:
@@ -249,7 +264,7 @@ def _write(
 
 
 def report(results: Sequence[Result], failures: Mapping[str, str], bouts: int, about: dict[str, Any]) -> str:
-    """comparison.md; bouts is how many trainings there are to be."""
+    """comparison.md; bouts is how many trainings there are to be, about comparison.json with `alarms_of` it."""
     asked, left = about["asked"], bouts - len(results) - len(failures)
     words = [f"{asked['splits']} splits", f"backbone {about['backbone']['name']}"]
     words += [f"preset {asked['preset']}"] if asked["preset"] else []
@@ -258,6 +273,7 @@ def report(results: Sequence[Result], failures: Mapping[str, str], bouts: int, a
         f"# {', '.join(one['name'] for one in about['data'])}",
         f"{', '.join(words)}. ptsam-auto {about['versions']['ptsam-auto']}, commit {about['commit'] or 'unknown'}.",
         *([f"**{left} of {bouts} trainings are still to come.**"] if left else []),
+        *(f"**{alarm}**" for alarm in about["alarms"]),
         "## Dice in percent",
         table_2(results),
         "Mean and standard deviation over splits. Bold: the best. Star: not significantly worse than the best "

@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from ptsam_auto.compare.entries import ENTRIES, chosen, values_of
 from ptsam_auto.compare.results import Result, as_good, mean_and_std, results_of, table_2
-from ptsam_auto.compare.session import Comparison, bouts_of, compare
+from ptsam_auto.compare.session import Comparison, alarms_of, bouts_of, compare
 from ptsam_auto.errors import ConfigError, OutputError
 from ptsam_auto.search.cells import SearchData
 from ptsam_auto.show import Show
@@ -44,6 +44,15 @@ def test_the_papers_preset_is_every_value_of_its_section():
 
 def data():
     return [SearchData("discs", tuple(pairs(10)))]
+
+
+def test_datasets_that_chose_a_methods_defaults_are_named(monkeypatch):
+    asked = Comparison(("ptsam", "autosam", "ptsam-encoder", "nnunet"))
+    assert alarms_of(data(), asked, "nano") == []
+    seen = {"data": [{"name": "elsewhere", "images": [pair.digest[: defaults.DIGEST] for pair in pairs(1)]}]}
+    monkeypatch.setattr(defaults, "evidence", lambda family, adapt, method: seen if adapt == "decoder" else None)
+    (alarm,) = alarms_of(data(), asked, "nano")
+    assert alarm.startswith("Images of discs chose defaults of PTSAM, AutoSAM: "), "a rival shares PTSAM's recipe"
 
 
 def test_training_images_are_nested_and_the_held_out_ones_fixed():
