@@ -46,6 +46,12 @@ def _axes(count: int) -> tuple[Figure, list]:
     return figure, axes
 
 
+def _legend(figure: Figure, all_axes: list) -> None:
+    """Who is who, each once; not every picture need have all of them, nor of all sizes."""
+    marks = {label: mark for axes in all_axes for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(marks.values()), list(marks), loc="outside right upper", frameon=False)
+
+
 def _parameters(results: Sequence[Result]) -> Figure | None:
     """Fig. 1: Dice against learned numbers, one picture a dataset; larger marks are more training images."""
     tuned = [result for result in results if result.entry != UNTUNED]
@@ -60,12 +66,12 @@ def _parameters(results: Sequence[Result]) -> Figure | None:
                 found = select(tuned, dataset=dataset, entry=name, size=size)
                 if found:
                     scale = 40 + 110 * sizes.index(size) / max(len(sizes) - 1, 1)
-                    label = title_of(name) if size == sizes[-1] else None
                     dice = 100 * mean_and_std(found)[0]
-                    axes.scatter(found[0].trainable, dice, scale, f"C{number}", mark, alpha=0.75, label=label)
+                    look = {"s": scale, "color": f"C{number}", "marker": mark, "alpha": 0.75}
+                    axes.scatter(found[0].trainable, dice, **look, label=title_of(name))
         axes.set(xscale="log", xlabel="learned numbers", title=dataset)
     all_axes[0].set_ylabel("Dice, %")
-    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    _legend(figure, all_axes)
     return figure
 
 
@@ -88,7 +94,7 @@ def _bars(results: Sequence[Result], pairs: Mapping[str, tuple[str, str]]) -> Fi
                     axes.bar(place + number * 0.8 / len(pairs), gain, 0.75 / len(pairs), color=f"C{number}")
         axes.axhline(0, color="0.4", linewidth=0.8)
         axes.set_xticks([place + 0.4 * (1 - 1 / len(pairs)) for place in range(len(sizes))], map(str, sizes))
-        axes.set(xlabel="training images", title=dataset)
+        axes.set(xlabel="training images", title=dataset, xlim=(-0.5, len(sizes) - 0.2))
     all_axes[0].set_ylabel("gain by tuning the encoder, points")
     marks = [all_axes[0].bar(0, 0, color=f"C{number}") for number in range(len(pairs))]
     figure.legend(marks, list(pairs), loc="outside right upper", frameon=False)
@@ -108,10 +114,11 @@ def _images(results: Sequence[Result]) -> Figure | None:
             if points:
                 x, mean, std = np.array(points).T
                 style = "--" if name in FROZEN_TWIN else "-"
-                axes.errorbar(x, 100 * mean, 100 * std, None, f"o{style}", c=f"C{number}", label=title_of(name))
+                look = {"fmt": f"o{style}", "color": f"C{number}"}
+                axes.errorbar(x, 100 * mean, yerr=100 * std, **look, label=title_of(name))
         axes.set(xlabel="training images", title=dataset, xticks=_sizes(tuned))
     all_axes[0].set_ylabel("Dice, %")
-    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    _legend(figure, all_axes)
     return figure
 
 

@@ -8,6 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from ptsam_auto.compare.entries import ENTRIES, chosen, values_of
+from ptsam_auto.compare.figures import write_figures
 from ptsam_auto.compare.results import Result, as_good, mean_and_std, results_of, table_2
 from ptsam_auto.compare.session import Comparison, alarms_of, bouts_of, compare
 from ptsam_auto.errors import ConfigError, OutputError
@@ -113,6 +114,18 @@ def test_of_a_training_that_was_run_again_the_last_result_counts():
     (found,) = results_of([failed, {**event, "event": "ended", "dice": {"a": 0.5}}])
     assert found.mean == 0.5
     assert results_of([{**event, "event": "ended", "dice": {"a": 0.5}}, failed]) == []
+
+
+def test_figures_name_every_method_though_a_dataset_lacks_a_size(tmp_path):
+    places = [("few", 16), ("many", 16), ("many", 64)]
+    results = [
+        Result(dataset, 0, size, entry, size, {"a": 0.5}, 1.0, 1, 10, 40)
+        for dataset, size in places
+        for entry in ("ptsam", "samed")
+    ]
+    for path in write_figures(tmp_path, results):
+        drawn = path.read_text()  # text is drawn as shapes, with a comment that says what it is
+        assert all(drawn.count(f"<!-- {name} -->") == 1 for name in ("PTSAM", "SAMed")), path.name
 
 
 @pytest.mark.slow
