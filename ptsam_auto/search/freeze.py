@@ -12,6 +12,7 @@ from tomlkit.items import AbstractTable
 
 from ptsam_auto.errors import ConfigError, OutputError, SearchError
 from ptsam_auto.search.records import Search, Trial, finished, read_search
+from ptsam_auto.search.space import described
 from ptsam_auto.show import Show
 from ptsam_auto.training import defaults
 
@@ -111,7 +112,7 @@ def evidence_table(found: Search, selection: Selection) -> Table:
         "trial",
         "Dice",
         "learned",
-        *(path.partition(".")[2] for path in first.configuration),
+        "configuration",
         "",
         title=f"{found.folder}: {_counts(found.trials)}; within one standard error is {100 * threshold:.1f} or more",
         title_justify="left",
@@ -126,7 +127,7 @@ def evidence_table(found: Search, selection: Selection) -> Table:
             str(trial.number),
             f"{100 * trial.dice:.1f} +- {100 * trial.standard_error:.1f}" if trial.rungs else "-",
             f"{trial.trainable:,}",
-            *(f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial.configuration.values()),
+            ", ".join(described(trial.configuration)),
             name if trial.state == "finished" else trial.state,
         )
     return table
