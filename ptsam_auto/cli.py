@@ -346,16 +346,16 @@ def defaults(
     method: Annotated[SamMethod, typer.Option(help="Whose settings.")] = "ptsam",
 ) -> None:
     """Show the settings that fit uses, and where each comes from."""
-    from rich.console import Console
     from rich.table import Table
 
+    from ptsam_auto.show import Show
     from ptsam_auto.training import defaults as frozen
 
     families = frozen.families()
     own = frozen.user_file()
     if backbone is not None and backbone not in families:
         raise typer.BadParameter(f"{backbone} has no defaults; there are {', '.join(families)}.")
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Show().out
     console.print(f"Your own defaults, {own}, {'go before the shipped ones.' if own.exists() else 'do not exist.'}")
     for family in [backbone] if backbone else families:
         unasked = {device: frozen.adaptation(family, device, method) for device in ("cpu", "cuda")}

@@ -1,10 +1,13 @@
 """What a person sees while long work runs: one line an event, one bar a stage."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+WIDE = 140  # characters
 
 
 class Show:
@@ -17,7 +20,8 @@ class Show:
 
     def __init__(self, console: Console | None = None, out: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self.out = out or Console(highlight=False)
+        # In a file or a pipe there is no width to fit into; tables stay readable.
+        self.out = out or Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
     @classmethod
     def nothing(cls) -> "Show":
