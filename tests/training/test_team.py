@@ -39,6 +39,7 @@ def work(rank, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_learns(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     workers = [spawn.Process(target=work, args=(rank, str(tmp_path))) for rank in range(2)]
