@@ -180,10 +180,9 @@ def bouts_of(data: Sequence[SearchData], asked: Comparison, family: str) -> list
 
 def alarms_of(data: Sequence[SearchData], asked: Comparison, family: str) -> list[str]:
     """What a reader must know: which datasets chose the defaults of methods that are now compared on them."""
-    alarms = []
+    sams, alarms = [entry for entry in chosen(asked.methods) if entry.method != nnunet.NAME], []
     for one in data:
         digests = [pair.digest for pair in one.pairs]
-        sams = [entry for entry in chosen(asked.methods) if entry.method != nnunet.NAME]
         kind = [entry.title for entry in sams if defaults.met(family, entry.adapt, entry.method, digests)]
         if kind:
             alarms.append(f"Images of {one.name} chose defaults of {', '.join(kind)}: their scores there flatter them.")
