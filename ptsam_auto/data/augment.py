@@ -1,10 +1,10 @@
-"""Augmented views of a sample, each a function of its seed (PTSAM, Sec. 4.1.3).
+"""Augmented views of a sample; each view depends only on its seed (PTSAM, Sec. 4.1.3).
 
-The paper names the kinds (rotation, cropping, elastic transformation, flips, Gaussian noise, gamma,
-brightness, contrast) and is silent about strengths; ours are the defaults below.
+The paper names the kinds of augmentation (rotation, cropping, elastic transformation, flips, Gaussian noise, gamma,
+brightness, contrast) but not their strengths; our values are the defaults below.
 """
 
-# H W  px, rows and columns of a sample;  height, width  px, of the view
+# H W  rows and columns of a sample, px;  height, width  size of the view, px
 
 import math
 import os
@@ -17,35 +17,38 @@ import numpy as np
 
 from ptsam_auto.data.dataset import Sample
 from ptsam_auto.errors import ConfigError
+from ptsam_auto.resampling import resize_image
 
-# White noise, uniform in [-1, 1] and smoothed by a Gaussian of sigma px, has this standard deviation times sigma.
+# Uniform white noise in [-1, 1], smoothed by a Gaussian of sigma px, has a standard deviation of this divided by sigma.
 SMOOTHED_NOISE = 1 / math.sqrt(3) / (2 * math.sqrt(math.pi))
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a view, how strongly, and how often; a probability of 0 turns a kind off.
+    """Strength and probability of each kind of augmentation. A probability of 0 switches a kind off.
 
     Args:
-        crop: smallest part of the image's area that a view shows, in (0, 1].
-        crop_probability: in [0, 1].
-        flip_probability: of each of the two mirrorings, in [0, 1].
-        turn_probability: of a turn by 90, 180 or 270 degrees, in [0, 1]; only where the view is square.
-        rotation: largest angle either way, degrees, in [0, 180]; what comes into view is a reflection.
-        rotation_probability: in [0, 1].
-        elastic: standard deviation of the displacement, as a share of the view's shorter side, in [0, 0.1].
-        elastic_grain: width of the displacement's bumps (a Gaussian's sigma), the same share, in [0.01, 0.3].
-        elastic_probability: in [0, 1].
-        brightness: largest shift either way, as a share of 255, in [0, 1].
-        contrast: largest change of the contrast either way, as a share, in [0, 1].
-        brightness_contrast_probability: of both together, in [0, 1].
-        gamma: largest exponent, in [1, 5]; the smallest is its inverse.
-        gamma_probability: in [0, 1].
-        noise: largest standard deviation, as a share of 255, in [0, 1]; grey stays grey.
-        noise_probability: in [0, 1].
+        crop: Smallest fraction of the image's area that a view shows, in (0, 1].
+        crop_probability: Probability of cropping, in [0, 1].
+        flip_probability: Probability of each of the horizontal and the vertical flip, in [0, 1].
+        turn_probability: Probability of a rotation by 90, 180 or 270 degrees, in [0, 1]; only for square views.
+        rotation: Maximum rotation angle in both directions, degrees, in [0, 180]; empty corners are filled by
+            reflection.
+        rotation_probability: Probability of rotation, in [0, 1].
+        elastic: Standard deviation of the elastic displacement, relative to the view's shorter side, in [0, 0.1].
+        elastic_grain: Smoothness of the elastic displacement: sigma of the Gaussian, relative to the view's shorter
+            side, in [0.01, 0.3].
+        elastic_probability: Probability of the elastic transformation, in [0, 1].
+        brightness: Maximum shift of the brightness in both directions, as a fraction of 255, in [0, 1].
+        contrast: Maximum relative change of the contrast in both directions, in [0, 1].
+        brightness_contrast_probability: Probability of brightness and contrast changes together, in [0, 1].
+        gamma: Largest exponent, in [1, 5]; the smallest is its inverse.
+        gamma_probability: Probability of the gamma change, in [0, 1].
+        noise: Largest standard deviation of the noise, as a fraction of 255, in [0, 1]; grey images stay grey.
+        noise_probability: Probability of noise, in [0, 1].
 
     Raises:
-        ConfigError: a value is outside its range.
+        ConfigError: A value is outside its range.
     """
 
     crop: float = 0.5
@@ -82,53 +85,71 @@ class Augmentation:
 def augmented(sample: Sample, augmentation: Augmentation, height: int, width: int, seed: int) -> Sample:
     """Return one view.
 
-    The crop is taken at the original resolution and brought to the view's size in one step, so that it
-    stays as sharp as the original allows; everything else happens at the view's size.
+    The crop is taken at the original resolution and scaled to the size of the view in one step, so that it is as sharp
+    as possible; all other changes are made at the size of the view.
 
     Args:
-        sample: H W, any size.
-        augmentation: kinds and strengths.
-        height: of the view, px; with `width`, best in the sample's aspect ratio.
-        width: of the view, px.
-        seed: at least 0. The same seed gives the same view of a sample, whatever was asked for before.
+        sample: Sample, H W, any size; ignored pixels are transformed like the mask.
+        augmentation: Strengths and probabilities.
+        height: Height of the view, px; best in the sample's aspect ratio, together with `width`.
+        width: Width of the view, px.
+        seed: Random seed, at least 0. The same seed always gives the same view of a sample.
 
     Returns:
-        height width, under the sample's name.
+        View of size height width, with the sample's name.
     """
     rng = np.random.default_rng(seed)
     view = resized(_cropped(sample, augmentation, rng), height, width)
     grey = bool((view.image == view.image[..., :1]).all())
     pipeline = _pipeline(augmentation, height, width, grey)
-    # Compose(seed=...) would hand each transform a generator of the same seed: all would fire together.
+    # Compose(seed=...) would give all transforms the same random numbers.
     pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-    result = pipeline(image=view.image, mask=view.mask.astype(np.uint8))
-    return Sample(sample.name, np.ascontiguousarray(result["image"]), result["mask"] > 0)
+    result = pipeline(image=view.image, mask=_labels(view))
+    return Sample(sample.name, np.ascontiguousarray(result["image"]), *_split(result["mask"], view))
 
 
 def resized(sample: Sample, height: int, width: int) -> Sample:
     """Return the sample at another size.
 
-    The image is averaged where it shrinks and interpolated where it grows. The mask takes its nearest
-    pixel, so that the foreground's share survives where averaging would erase thin structures.
+    The image is averaged if it becomes smaller and interpolated if it becomes larger. The mask uses nearest-neighbour
+    interpolation, which keeps thin structures.
 
     Args:
-        sample: H W, any size.
-        height: px.
-        width: px.
+        sample: Sample, H W, any size.
+        height: New height, px.
+        width: New width, px.
     """
     if sample.mask.shape == (height, width):
         return sample
-    shrinks = height * width < sample.mask.size
-    image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    mask = cv2.resize(sample.mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return Sample(sample.name, image, mask > 0)
+    image = resize_image(sample.image, height, width)
+    labels = cv2.resize(_labels(sample), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return Sample(sample.name, image, *_split(labels, sample))
+
+
+def _labels(sample: Sample) -> np.ndarray:
+    """Return mask and ignored pixels as one array, H W uint8: 0 is background, 1 foreground, 2 ignored."""
+    labels = sample.mask.astype(np.uint8)
+    if sample.ignored is not None:
+        labels[sample.ignored] = 2
+    return labels
+
+
+def _split(labels: np.ndarray, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the mask and the ignored pixels (None if the sample has none) from the result of `_labels`."""
+    return labels == 1, None if sample.ignored is None else labels == 2
+
+
+def part_of(sample: Sample, box: tuple[slice, slice]) -> Sample:
+    """Return some rows and columns of a sample, as a copy."""
+    ignored = None if sample.ignored is None else np.ascontiguousarray(sample.ignored[box])
+    return Sample(sample.name, np.ascontiguousarray(sample.image[box]), np.ascontiguousarray(sample.mask[box]), ignored)
 
 
 def _cropped(sample: Sample, augmentation: Augmentation, rng: np.random.Generator) -> Sample:
     """Return a part of the sample in its own aspect ratio, at its own resolution."""
-    wanted, area = rng.random() < augmentation.crop_probability, rng.uniform(augmentation.crop, 1)
+    is_cropped, area = rng.random() < augmentation.crop_probability, rng.uniform(augmentation.crop, 1)
     down, right = rng.random(2)
-    if not wanted:
+    if not is_cropped:
         return sample
     rows, columns = (max(1, round(side * math.sqrt(area))) for side in sample.mask.shape)
     top, left = (
@@ -137,12 +158,11 @@ def _cropped(sample: Sample, augmentation: Augmentation, rng: np.random.Generato
             (down, right), (sample.mask.shape[0] - rows, sample.mask.shape[1] - columns), strict=True
         )
     )
-    part = slice(top, top + rows), slice(left, left + columns)
-    return Sample(sample.name, np.ascontiguousarray(sample.image[part]), np.ascontiguousarray(sample.mask[part]))
+    return part_of(sample, (slice(top, top + rows), slice(left, left + columns)))
 
 
 def _pipeline(augmentation: Augmentation, height: int, width: int, grey: bool) -> Any:  # noqa: ANN401 - no types
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # disables the online check for a new version
     import albumentations as A
 
     a, side = augmentation, min(height, width)
@@ -153,7 +173,7 @@ def _pipeline(augmentation: Augmentation, height: int, width: int, grey: bool) -
         [
             A.Rotate(a.rotation, border_mode=reflect, p=a.rotation_probability),
             A.Sequential(
-                [  # the smoothed noise is several times too strong at its border, so that is put outside the view
+                [  # pad first and crop afterwards, because the smoothed noise is several times too strong at its border
                     A.PadIfNeeded(height + 2 * margin, width + 2 * margin, border_mode=reflect),
                     A.ElasticTransform(
                         alpha=a.elastic * side * grain / SMOOTHED_NOISE,

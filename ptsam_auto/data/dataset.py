@@ -1,13 +1,15 @@
-"""What the rest of the package sees of a user's folder: named pairs that load one at a time."""
+"""Data classes for annotated images: named pairs that are loaded one at a time."""
 
-# H W  an image's own size in px; images are RGB uint8, masks are bool (True is foreground)
+# H W  size of an image in px; images are RGB uint8, masks are bool (True is foreground)
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from ptsam_auto.data.understanding import Understanding
 
 
 @dataclass(frozen=True)
@@ -15,14 +17,17 @@ class Sample:
     """One annotated image in memory.
 
     Args:
-        name: unique within its dataset; also the stem of files written about it.
-        image: H W 3, uint8, RGB.
-        mask: H W, bool, True is foreground.
+        name: Name that is unique in the dataset; it is also used in file names.
+        image: Image, H W 3, uint8, RGB.
+        mask: Mask, H W, bool; True is foreground.
+        ignored: H W, bool; True for pixels without annotation, which are ignored in the loss and in scores. None if
+            there are none.
     """
 
     name: str
     image: np.ndarray
     mask: np.ndarray
+    ignored: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,24 @@ class Pair:
     """An annotated image on disk, checked and ready to load.
 
     Args:
-        name: unique within its dataset.
-        digest: SHA-256 of the decoded image and mask, the pair's identity wherever content counts.
-        load: reads the pair anew at each call, so that a folder need not fit in memory.
+        name: Name that is unique in the dataset.
+        digest: SHA-256 of the decoded image and mask; it identifies the pair independently of its name.
+        load: Function that reads image and mask from disk at each call, so that a folder need not fit in memory.
+        image_digest: SHA-256 of the decoded image alone, see `image_digest`; it is the same for all annotations of it.
+        thumbnail: Thumbnail of the image, see `leaks.thumbnail`; "" if near-duplicates need not be found.
+        group: Name of the group; images of one group are in the same part of every split. "" for a group of its own.
+        part: "train" or "held out" if the user has decided this; "" if the split decides.
+        blank: True if the mask has no foreground.
     """
 
     name: str
     digest: str
     load: Callable[[], Sample]
+    image_digest: str = ""
+    thumbnail: str = ""
+    group: str = ""
+    part: str = ""
+    blank: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,34 +60,57 @@ class Dataset:
     """A checked folder.
 
     Args:
-        folder: as the user named it.
-        layout: "pairs", "cellpose", "coco" or "nnunet".
-        pairs: in the order of their names.
+        folder: Path of the folder, as given by the user.
+        layout: Name of the layout of the folder, such as "pairs".
+        pairs: Annotated images, in the order of their names.
+        understanding: Summary of what was read, assumed and left out.
     """
 
     folder: Path
     layout: str
     pairs: tuple[Pair, ...]
+    understanding: Understanding = field(default_factory=Understanding)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over what the folder shows, not over how its files are called."""
+        """Return the SHA-256 of all images and masks, independent of file names."""
         return fingerprint(self.pairs)
 
 
 def fingerprint(pairs: Sequence[Pair]) -> str:
-    """SHA-256 over the pairs' contents, independent of names and order."""
+    """Return the SHA-256 of the contents of all pairs, independent of names and order."""
     return hashlib.sha256("".join(sorted(pair.digest for pair in pairs)).encode()).hexdigest()
 
 
-def content_digest(image: np.ndarray, mask: np.ndarray) -> str:
-    """SHA-256 of a pair's pixels and their shape.
+def content_digest(image: np.ndarray, mask: np.ndarray, ignored: np.ndarray | None = None) -> str:
+    """Return the SHA-256 of the pixels of image and mask, and of their shape.
 
     Args:
-        image: H W 3, uint8, RGB.
-        mask: H W, bool.
+        image: Image, H W 3, uint8, RGB.
+        mask: Mask, H W, bool.
+        ignored: Ignored pixels, H W, bool, or None.
     """
-    digest = hashlib.sha256(f"{image.shape} {mask.shape} ".encode())
+    return completed(begun(image, mask.shape), mask, ignored)
+
+
+def begun(image: np.ndarray, mask_shape: tuple[int, ...]) -> "hashlib._Hash":
+    """Return the first half of `content_digest`, for a mask that is not known yet."""
+    digest = hashlib.sha256(f"{image.shape} {mask_shape} ".encode())
     digest.update(np.ascontiguousarray(image).data)
+    return digest
+
+
+def completed(digest: "hashlib._Hash", mask: np.ndarray, ignored: np.ndarray | None) -> str:
+    """Return the result of `content_digest`, from its first half and the mask."""
+    digest = digest.copy()
     digest.update(np.ascontiguousarray(mask).data)
+    if ignored is not None and ignored.any():
+        digest.update(np.ascontiguousarray(ignored).data)
+    return digest.hexdigest()
+
+
+def image_digest(image: np.ndarray) -> str:
+    """Return the SHA-256 of the pixels of an image (H W 3, uint8, RGB), and of their shape."""
+    digest = hashlib.sha256(f"{image.shape} ".encode())
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()

@@ -1,146 +1,142 @@
-"""A user's folder becomes a Dataset, or one error that names everything wrong with it."""
+"""Reads a user's folder as a Dataset, or raises one error that lists all its problems."""
 
-# H W  an image's own size, px
-
-import hashlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
+from ptsam_auto.data import facts as images
+from ptsam_auto.data.dataset import Dataset
+from ptsam_auto.data.formats import listed
+from ptsam_auto.data.formats.layout import Listing, MaskFile
+from ptsam_auto.data.groups import grouped
+from ptsam_auto.data.inspection import Inspection, Looked, areas, failed
+from ptsam_auto.data.meaning import Meaning, decide
+from ptsam_auto.data.options import DEFAULT, ReadingOptions
+from ptsam_auto.data.pages import attempt
+from ptsam_auto.data.reading import ImageReading
+from ptsam_auto.data.understanding import Understanding
+from ptsam_auto.errors import Problem
 
-from ptsam_auto.data.dataset import Dataset, Pair, Sample, content_digest
-from ptsam_auto.data.formats import recognise
-from ptsam_auto.data.formats.layout import Entry, relative, size_in_words
-from ptsam_auto.errors import DatasetError, Problem
 
-T = TypeVar("T")
+@dataclass(frozen=True)
+class Findings:
+    """Result of reading a folder, whether or not it can be used.
+
+    Args:
+        dataset: Pairs that could be read, with a summary of the folder.
+        problems: Problems of the folder; with any problem the folder is rejected.
+        advice: Last line of the message; "" for the default one.
+        looked: All pages whose image and mask could be read, also if the meaning of the mask is not certain.
+        meaning: Meaning of the mask values; None if it is not certain.
+    """
+
+    dataset: Dataset
+    problems: tuple[Problem, ...]
+    advice: str = ""
+    looked: tuple[Looked, ...] = ()
+    meaning: Meaning | None = None
 
 
 def read_folder(
-    folder: Path, *, allow_blank: bool = False, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    options: ReadingOptions = DEFAULT,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Read and check a folder of annotated images.
 
-    Every file is decoded once and forgotten again; pairs load anew. Of a stack each page is a pair,
-    called NAME_p000 and so on.
+    Every file is decoded once for the check and not kept in memory; pairs read it again when they are loaded. Each page
+    of a stack is a pair with the name NAME_p000 and so on.
 
     Args:
-        folder: in any layout that formats/ reads.
-        allow_blank: accept masks that mark nothing or everything, as images without the object have.
-        progress: called with (files done, files in all) after each image.
+        folder: Folder in any layout that formats/ reads.
+        options: Options for reading the folder.
+        progress: Function that is called with (files done, total files) after each image.
 
     Raises:
-        DatasetError: every problem at once.
+        DatasetError: The folder has problems; the error lists all of them.
+        ConfigError: An option has no valid value.
     """
-    layout = recognise(folder)
-    listing = layout.read(folder)
-    inspection = _Inspection(folder, allow_blank)
+    findings = look_through(folder, options, progress)
+    if findings.problems:
+        raise failed(folder, list(findings.problems), findings.advice)
+    return findings.dataset
+
+
+def look_through(folder: Path, options: ReadingOptions, progress: Callable[[int, int], None] | None = None) -> Findings:
+    """Read a folder and return everything that was found, also if the folder cannot be used.
+
+    Args:
+        folder: Folder in any layout that formats/ reads.
+        options: Options for reading the folder.
+        progress: Function that is called with (files done, total files) after each image.
+
+    Raises:
+        DatasetError: Nothing could be read.
+        ConfigError: An option has no valid value.
+    """
+    layout, listing = listed(folder, options)
+    reading = ImageReading(channels=options.channels)
+    if options.scaling == "set":
+        first = _inspected(folder, listing, options, reading, None)
+        reading = images.ranged([looked.facts for looked in first.looked], reading)
+    inspection = _inspected(folder, listing, options, reading, progress)
+    decision = decide(
+        [
+            looked.mask
+            for looked in inspection.looked
+            if isinstance(looked.entry.mask, MaskFile) and looked.entry.mask.meaning is None
+        ],
+        options,
+    )
+    pairs = inspection.pairs(decision.meaning)
+    problems = [*listing.problems, *inspection.problems, *decision.problems]
+    if inspection.marked:  # if no mask has foreground, the advice to accept blank masks does not help
+        problems += inspection.blank
+    if not problems and not inspection.looked:
+        problems.append(Problem("", f"no images; expected {layout.SKETCH}"))
+    if not problems and not inspection.marked:
+        problems.append(Problem("", "no mask marks anything; expected some that mark what is to be found"))
+    grouping_problems: list[Problem] = []
+    grouping = attempt(lambda: grouped(folder, pairs, options.groups), folder, grouping_problems)
+    problems += grouping_problems
+    facts = [looked.facts for looked in inspection.looked]
+    grouped_pairs = grouping.pairs if grouping else tuple(pairs)
+    understanding = Understanding(
+        images=len(inspection.looked),
+        blank=sum(pair.blank for pair in pairs),
+        stacks=inspection.stacks,
+        sizes=images.sizes(facts),
+        layout=layout.NAME,
+        pattern=listing.pattern,
+        values=(*decision.lines, *areas(inspection.looked)),
+        channels=images.channels_in_words(facts, options.channels),
+        scaling=images.scaling_in_words(facts, reading),
+        reading=images.remembered(facts, reading),
+        groups=grouping.lines if grouping else (),
+        split=grouping.split if grouping else "",
+        unmasked=listing.unmasked,
+        left_out=(*listing.left_out, *inspection.repeated),
+        notes=(*listing.notes, *decision.notes, *images.notes(facts)),
+    )
+    ordered = tuple(sorted(grouped_pairs, key=lambda pair: pair.name))
+    dataset = Dataset(folder, layout.NAME, ordered, understanding)
+    advice = decision.advice if decision.problems and len(problems) == len(decision.problems) else ""
+    if decision.advice and not advice:
+        advice = f"Fix or remove these files. {decision.advice}"
+    return Findings(dataset, tuple(problems), advice, tuple(inspection.looked), decision.meaning)
+
+
+def _inspected(
+    folder: Path,
+    listing: Listing,
+    options: ReadingOptions,
+    reading: ImageReading,
+    progress: Callable[[int, int], None] | None,
+) -> Inspection:
+    inspection = Inspection(folder, options, reading)
     for done, entry in enumerate(listing.entries, start=1):
         inspection.entry(entry)
         if progress is not None:
             progress(done, len(listing.entries))
-    problems = [*listing.problems, *inspection.problems]
-    if not problems and not inspection.pairs:
-        problems.append(Problem("", f"no images; expected {layout.SKETCH}"))
-    if not problems and not inspection.marked:
-        problems.append(Problem("", "no mask marks anything; expected some that mark what is to be found"))
-    if problems:
-        raise DatasetError(folder, sorted(problems, key=lambda problem: problem.where))
-    return Dataset(folder, layout.NAME, tuple(sorted(inspection.pairs, key=lambda pair: pair.name)))
-
-
-def pages_of(entry: Entry, folder: Path) -> list[tuple[str, int]]:
-    """Return the name and number of each page of an entry: one page keeps the entry's name.
-
-    Raises:
-        DatasetError: a file cannot be opened, or image and mask differ in their pages.
-    """
-    problems: list[Problem] = []
-    image_pages = attempt(entry.image.count_pages, folder, problems)
-    mask_pages = attempt(entry.mask.count_pages, folder, problems)
-    if image_pages is None or mask_pages is None:
-        raise DatasetError(folder, problems)
-    if image_pages != mask_pages:
-        what = f"{_pages(mask_pages)}, but its image has {_pages(image_pages)}"
-        if image_pages == 1 and mask_pages in (2, 3, 4):
-            what += "; an image's 2 to 4 unnamed planes are taken for channels: save a stack with its axes (ZYX)"
-        raise DatasetError(folder, [Problem(entry.mask.label(folder), what)])
-    if image_pages == 1:
-        return [(entry.name, 0)]
-    return [(f"{entry.name}_p{page:03d}", page) for page in range(image_pages)]
-
-
-def attempt(read: Callable[[], T], folder: Path, problems: list[Problem]) -> T | None:
-    """Return what `read` returns; where it raises a DatasetError, add its problems as seen from `folder`."""
-    try:
-        return read()
-    except DatasetError as error:
-        problems += [
-            Problem(relative((error.folder or folder) / problem.where, folder), problem.what)
-            for problem in error.problems
-        ]
-        return None
-
-
-def load(entry: Entry, page: int, name: str) -> Sample:
-    """Decode one page of an entry.
-
-    Raises:
-        DatasetError: a file cannot be decoded.
-    """
-    return Sample(name, entry.image.read(page), entry.mask.read(page))
-
-
-def _pages(count: int) -> str:
-    return f"{count} page{'s' if count > 1 else ''}"
-
-
-class _Inspection:
-    """Looks at one entry after the other; keeps good pairs, problems, and what it takes to know a picture again."""
-
-    def __init__(self, folder: Path, allow_blank: bool) -> None:
-        self.folder = folder
-        self.allow_blank = allow_blank
-        self.pairs: list[Pair] = []
-        self.problems: list[Problem] = []
-        self.marked = False  # does any mask mark anything?
-        self._pictures: dict[bytes, str] = {}
-        self._names: dict[str, str] = {}
-
-    def entry(self, entry: Entry) -> None:
-        pages = attempt(lambda: pages_of(entry, self.folder), self.folder, self.problems) or []
-        for name, page in pages:
-            image = attempt(partial(entry.image.read, page), self.folder, self.problems)
-            mask = attempt(partial(entry.mask.read, page), self.folder, self.problems)
-            if image is None or mask is None:
-                continue
-            suffix = f" page {page}" if len(pages) > 1 else ""
-            problems = [
-                *self._of_image(image, name, entry.image.label(self.folder) + suffix),
-                *self._of_mask(mask, image, entry.mask.label(self.folder) + suffix),
-            ]
-            self.problems += problems
-            if not problems:
-                self.pairs.append(Pair(name, content_digest(image, mask), partial(load, entry, page, name)))
-
-    def _of_image(self, image: np.ndarray, name: str, label: str) -> Iterator[Problem]:
-        first = self._names.setdefault(name, label)
-        if first != label:
-            yield Problem(label, f"is called {name}, as {first} is; rename one file")
-        picture = hashlib.sha256(str(image.shape).encode() + image.tobytes()).digest()
-        same = self._pictures.setdefault(picture, label)
-        if same != label:
-            yield Problem(label, f"the same picture as {same}; keep one, or training and test may share it")
-
-    def _of_mask(self, mask: np.ndarray, image: np.ndarray, label: str) -> Iterator[Problem]:
-        if mask.shape != image.shape[:2]:
-            yield Problem(label, f"{size_in_words(mask)}, but its image is {size_in_words(image)}")
-        blank = not mask.any() or bool(mask.all())
-        self.marked |= not blank
-        if blank and not self.allow_blank:
-            ground = "foreground" if mask.any() else "background"
-            yield Problem(
-                label, f"blank: every pixel is {ground}; if that is right, accept it with --allow-blank-masks"
-            )
+    return inspection

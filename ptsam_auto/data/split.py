@@ -1,4 +1,4 @@
-"""Which images are held out: a fixed share that no training ever sees (PTSAM, Sec. 4.1.2)."""
+"""Train/test split of a dataset: a fixed fraction of the images is held out of the training (PTSAM, Sec. 4.1.2)."""
 
 import hashlib
 import math
@@ -7,25 +7,85 @@ from collections.abc import Sequence
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.errors import ConfigError
 
+HELD_OUT = "held out"
+
 
 def hold_out(pairs: Sequence[Pair], fraction: float = 0.2, seed: int = 0) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """Return training pairs and test pairs.
 
-    Each pair is ranked by a hash of its contents and the seed; the lowest ranks are the test set. File
-    names and order therefore do not matter, and pairs added later mostly leave the others where they are.
-    Both parts come in the order of their ranks, so the first n training pairs are a random sample.
+    If the user has assigned pairs to the parts (`Pair.part`), that is the split. Otherwise each group of pairs is
+    ranked by a hash of its contents and the seed, and the lowest ranks are the test set. File names and order have no
+    effect, and if pairs are added later, most others stay in their part. A group is never in both parts, unless all
+    pairs are one group. Both parts have an image with foreground if there are two groups with foreground. Both parts
+    are sorted by rank, so the first n training pairs are a random sample.
 
     Args:
-        pairs: a dataset's, with distinct contents.
-        fraction: the test share, in [0, 1), rounded to whole images. Above 0 it is at least one image and
-            leaves at least one for training; a single pair is for training.
-        seed: another seed, another split.
+        pairs: Pairs of a dataset, with distinct contents.
+        fraction: Fraction of the test set, in [0, 1), rounded to whole images. If it is above 0, both parts have at
+            least one image; a single pair is for training.
+        seed: Random seed of the split.
 
     Raises:
-        ConfigError: fraction is outside its range.
+        ConfigError: The fraction is outside its range.
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"the held-out fraction is {fraction}; expected at least 0 and below 1")
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(f"{seed} {pair.digest}".encode()).digest())
-    count = min(max(1, math.floor(fraction * len(ranked) + 0.5)), len(ranked) - 1) if fraction and ranked else 0
-    return tuple(ranked[count:]), tuple(ranked[:count])
+    ranked = sorted(pairs, key=lambda pair: _rank(pair.digest, seed))
+    if fraction and any(pair.part == HELD_OUT for pair in ranked):
+        test = tuple(pair for pair in ranked if pair.part == HELD_OUT)
+    else:
+        count = min(max(1, math.floor(fraction * len(ranked) + 0.5)), len(ranked) - 1) if fraction and ranked else 0
+        chosen = {id(pair) for pair in _chosen(_groups(ranked, seed), count)}
+        test = tuple(pair for pair in ranked if id(pair) in chosen)
+    held_out = {id(pair) for pair in test}
+    return tuple(pair for pair in ranked if id(pair) not in held_out), test
+
+
+def _rank(digest: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed} {digest}".encode()).digest()
+
+
+def _groups(ranked: Sequence[Pair], seed: int) -> list[list[Pair]]:
+    """Return the groups in the order of their ranks. If all pairs are one group, each pair is a group of its own."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in ranked:
+        groups.setdefault(f"group {pair.group}" if pair.group else f"alone {pair.digest}", []).append(pair)
+    if len(groups) == 1:
+        return [[pair] for pair in ranked]
+    return sorted(groups.values(), key=lambda group: _rank(min(pair.digest for pair in group), seed))
+
+
+def _chosen(groups: list[list[Pair]], count: int) -> list[Pair]:
+    """Return pairs of complete groups, about `count`."""
+    if count == 0:
+        return []
+    held: list[list[Pair]] = []
+    for group in groups:
+        if sum(map(len, held)) + len(group) <= count:
+            held.append(group)
+    if not held:  # every group is larger than `count`
+        held = [min(groups, key=len)]
+    rest = [group for group in groups if group not in held]
+    if not any(_marks(group) for group in held):
+        held = _with_foreground(groups, held)
+    elif not any(_marks(group) for group in rest) and rest:  # foreground is more important in the training set
+        held = _without_foreground(held, rest)
+    return [pair for group in held for pair in group]
+
+
+def _with_foreground(groups: list[list[Pair]], held: list[list[Pair]]) -> list[list[Pair]]:
+    """Replace the last group by the first one with foreground, if the training set keeps another one."""
+    marking = [group for group in groups if _marks(group)]
+    if len(marking) < 2:
+        return held
+    return [*held[:-1], marking[0]]
+
+
+def _without_foreground(held: list[list[Pair]], rest: list[list[Pair]]) -> list[list[Pair]]:
+    """Move the last group with foreground to the training set, in exchange for its first group."""
+    marking = [group for group in held if _marks(group)]
+    return [*(group for group in held if group is not marking[-1]), rest[0]]
+
+
+def _marks(group: Sequence[Pair]) -> bool:
+    return any(not pair.blank for pair in group)

@@ -1,4 +1,4 @@
-"""A smaller folder from a larger one, as experiments with 16 training images need it."""
+"""Copies a part of a dataset into a new folder, for example for experiments with 16 training images."""
 
 import json
 import shutil
@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ptsam_auto.data.folder import load, pages_of
-from ptsam_auto.data.formats import recognise
+from ptsam_auto.data.formats import listed
 from ptsam_auto.data.formats.layout import Entry, Listing, MaskFile
+from ptsam_auto.data.inspection import load
+from ptsam_auto.data.meaning import Meaning
+from ptsam_auto.data.pages import Page, pages_of
+from ptsam_auto.data.reading import READ_AS_STORED
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError, Problem
 
 SPLITS = "splits.json"
@@ -20,7 +23,7 @@ def listed_names(folder: Path, list_name: str) -> tuple[str, ...]:
     """Return a list of image names from the folder's splits.json, such as {"train": ["a07", "b02"]}.
 
     Raises:
-        DatasetError: the file or the list is missing or broken.
+        DatasetError: The file or the list is missing or damaged.
     """
     try:
         content = json.loads((folder / SPLITS).read_text(encoding="utf-8"))
@@ -45,24 +48,25 @@ def write_subset(
 ) -> tuple[str, ...]:
     """Write images/ and masks/ with some of a dataset's images, and return their names.
 
-    Files are copied byte for byte where one file is one image or one mask; pages of stacks, images in
-    several files and masks from outlines are written as PNG, with the pixels that `read_folder` sees.
-    Images that are not chosen are not opened, and need not be sound.
+    A file that is one image or one mask is copied byte for byte. Pages of stacks, images in several files and masks
+    from outlines are written as PNG, with the pixels that `read_folder` reads. Images that are not selected are not
+    opened.
 
     Args:
-        folder: in any layout that formats/ reads.
-        out: a folder that is empty or does not exist.
-        names: in the order that `first` counts in; None for all, by name. A page of a stack is NAME_p000.
-        first: how many, at least 1; None for all.
+        folder: Folder in any layout that formats/ reads.
+        out: Output folder, which is empty or does not exist.
+        names: Names of the images, in the order in which `first` counts them; None for all images, sorted by name. The
+            name of a page of a stack is NAME_p000.
+        first: Number of images to write, at least 1; None for all.
 
     Raises:
         ConfigError: first is below 1.
-        DatasetError: a name is not in the dataset, or a chosen image cannot be used.
-        OutputError: out holds something, or cannot be written.
+        DatasetError: A name is not in the dataset, or a selected image cannot be used.
+        OutputError: The output folder is not empty, or cannot be written.
     """
     if first is not None and first < 1:
         raise ConfigError(f"the number of images is {first}; expected at least 1")
-    listing = recognise(folder).read(folder)
+    _, listing = listed(folder)
     if not listing.entries:
         raise DatasetError(folder, listing.problems or [Problem("", "no images with masks")])
     chosen = _all(listing, folder, first) if names is None else _named(listing, folder, names)[:first]
@@ -71,14 +75,14 @@ def write_subset(
             raise OutputError(f"{out} already holds something; expected an empty or a new folder. Choose another.")
         for part in ("images", "masks"):
             (out / part).mkdir(parents=True, exist_ok=True)
-        for entry, name, page in chosen:
-            _write(entry, name, page, out)
+        for entry, page in chosen:
+            _write(entry, page, out)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}. Choose another folder.") from error
-    return tuple(name for _, name, _ in chosen)
+    return tuple(page.name for _, page in chosen)
 
 
-Chosen = tuple[Entry, str, int]  # an entry, and the name and number of one of its pages
+Chosen = tuple[Entry, Page]
 
 
 def _all(listing: Listing, folder: Path, first: int | None) -> list[Chosen]:
@@ -96,9 +100,9 @@ def _named(listing: Listing, folder: Path, names: Sequence[str]) -> list[Chosen]
     missing: list[Problem] = []
     for name in dict.fromkeys(names):
         entry = entries.get(name) or entries.get(name.rpartition("_p")[0])
-        found = [] if entry is None else [page for page in _pages(entry, folder) if name in (entry.name, page[1])]
-        chosen += found
-        if not found:
+        pages = [] if entry is None else [page for page in _pages(entry, folder) if name in (entry.name, page[1].name)]
+        chosen += pages
+        if not pages:
             missing.append(Problem(name, "chosen, but not among the images with masks"))
     if missing:
         raise DatasetError(folder, missing, "Correct the list or add these images, then run the command again.")
@@ -106,21 +110,26 @@ def _named(listing: Listing, folder: Path, names: Sequence[str]) -> list[Chosen]
 
 
 def _pages(entry: Entry, folder: Path) -> Iterator[Chosen]:
-    for name, page in pages_of(entry, folder):
-        yield entry, name, page
+    entry, pages = pages_of(entry, folder)
+    for page in pages:
+        yield entry, page
 
 
-def _write(entry: Entry, name: str, page: int, out: Path) -> None:
+def _write(entry: Entry, page: Page, out: Path) -> None:
     sample = None
-    single = name == entry.name
-    if single and len(entry.image.files) == 1:
+    if page.single and len(entry.image.files) == 1:
         original = entry.image.files[0]
-        shutil.copyfile(original, out / "images" / f"{name}{original.suffix}")
+        shutil.copyfile(original, out / "images" / f"{page.name}{original.suffix}")
     else:
-        sample = load(entry, page, name)
-        Image.fromarray(sample.image).save(out / "images" / f"{name}.png")
-    if single and isinstance(entry.mask, MaskFile) and entry.mask.ignored is None:
-        shutil.copyfile(entry.mask.file, out / "masks" / f"{name}{entry.mask.file.suffix}")
-    else:
-        mask = sample.mask if sample else entry.mask.read(page)
-        Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(out / "masks" / f"{name}.png")
+        sample = load(entry, page, READ_AS_STORED)
+        Image.fromarray(sample.image).save(out / "images" / f"{page.name}.png")
+    if page.single and isinstance(entry.mask, MaskFile) and entry.mask.meaning in (None, Meaning()):
+        shutil.copyfile(entry.mask.file, out / "masks" / f"{page.name}{entry.mask.file.suffix}")
+        return
+    sample = sample or load(entry, page, READ_AS_STORED)
+    labels = sample.mask.astype(np.uint8) * np.uint8(255)
+    picture = Image.fromarray(labels)
+    if sample.ignored is not None:  # PASCAL VOC's palette has a value for ignored pixels
+        picture = Image.fromarray(np.where(sample.ignored, 255, sample.mask).astype(np.uint8))
+        picture.putpalette([0, 0, 0, 128, 0, 0, *[0] * 3 * 253, 224, 224, 192])
+    picture.save(out / "masks" / f"{page.name}.png")

@@ -192,3 +192,17 @@ def test_files_and_pixels_need_no_torch():
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert found.stdout.strip() == "[]"
+
+
+def test_pixels_that_take_no_part_follow_the_image(sample):
+    ignored = np.zeros(sample.mask.shape, bool)
+    ignored[20:60, 30:90] = True
+    image = sample.image.copy()
+    image[..., 1] = 255 * ignored
+    partly = Sample("a", image, sample.mask & ~ignored, ignored)
+    for seed in range(6):
+        view = augmented(partly, replace(GEOMETRY, turn_probability=1.0), 128, 128, seed)
+        assert ((view.image[..., 1] > 127) == view.ignored).mean() > 0.97
+        assert not (view.ignored & view.mask).any()
+        assert view.ignored.shape == (128, 128)
+    assert augmented(sample, GEOMETRY, 64, 64, 0).ignored is None

@@ -9,15 +9,26 @@ import tifffile
 from PIL import Image
 
 from ptsam_auto.data.folder import read_folder
-from ptsam_auto.errors import DatasetError
+from ptsam_auto.data.options import ReadingOptions
+from ptsam_auto.errors import DatasetError, Problem
 from tests.data.folders import cut, marking, pairs_folder, picture, save
 
 LAYOUTS = """\
 Arrange them in one of these ways, then run the command again:
-  pairs     images/NAME.png and masks/NAME.png (also jpg, bmp, tif)
-  nnunet    dataset.json, imagesTr/NAME_0000.png and labelsTr/NAME.png (2-D: png, bmp, tif)
-  coco      a COCO file (here or in annotations/) and its images (here or in images/)
-  cellpose  NAME.png and NAME_masks.png beside each other (also jpg, bmp, tif)"""
+  pairs         images/NAME.png and masks/NAME.png (also jpg, bmp, tif)
+  nnunet        dataset.json, imagesTr/NAME_0000.png and labelsTr/NAME.png (or bmp, tif, nii.gz)
+  coco          a COCO file (here or in annotations/) and its images (here or in images/)
+  labelme       NAME.json of labelme beside NAME.png
+  cvat          annotations.xml (CVAT for images 1.1) and its images (here or in images/)
+  via           a VIA 2 project, JSON or CSV and its images (here or in images/)
+  yolo          images/NAME.png and labels/NAME.txt of YOLO's segmentation (also in train/ and val/)
+  geojson       NAME.geojson of QuPath beside NAME.png or NAME.tif
+  imagej        NAME.zip or NAME.roi of ImageJ's ROI Manager beside NAME.tif (also NAME_RoiSet.zip)
+  label-studio  the JSON export of Label Studio and its images (here or in images/)
+  other         files of further tools are recognised, and the export to choose is named
+  parts         train/ and val/ or test/, each as in pairs or cellpose; val/ and test/ are measured on
+  cellpose      NAME.png and NAME_masks.png beside each other (also jpg, bmp, tif)
+  objects       NAME/images/NAME.png and NAME/masks/*.png, one mask file for each object"""
 ADVICE = "Fix or remove these files, then run the command again."
 REAL = Path(__file__).parents[3] / "shared" / "data"
 
@@ -29,9 +40,9 @@ def folder(tmp_path, monkeypatch):
     return pairs_folder(Path("new_dataset"))
 
 
-def message(folder, **options):
+def message(folder, *options):
     with pytest.raises(DatasetError) as raised:
-        read_folder(folder, **options)
+        read_folder(folder, *options)
     return str(raised.value)
 
 
@@ -151,9 +162,14 @@ def test_neither_images_nor_masks(tmp_path, monkeypatch):
     )
 
 
-def test_image_without_mask(folder):
+def test_an_image_without_mask_waits_for_a_prediction(folder):
     (folder / "masks/b.png").unlink()
-    assert message(folder) == f"new_dataset/ has 1 problem:\n  images/b.png  no mask; expected masks/b.png\n{ADVICE}"
+    dataset = read_folder(folder)
+    assert [pair.name for pair in dataset.pairs] == ["a", "c"]
+    assert dataset.understanding.unmasked == ("images/b.png",)
+    assert message(folder, ReadingOptions(all_annotated=True)) == (
+        f"new_dataset/ has 1 problem:\n  images/b.png  no mask; expected masks/b.png\n{ADVICE}"
+    )
 
 
 def test_mask_without_image(folder):
@@ -254,11 +270,10 @@ def test_a_folder_that_may_not_be_read(folder, monkeypatch):
     )
 
 
-def test_a_format_that_is_not_read(folder):
-    (folder / "images/d.czi").write_bytes(b"ZISRAWFILE")
-    assert message(folder) == (
-        "new_dataset/ has 1 problem:\n"
-        f"  images/d.czi  not a format that is read; expected png, jpg, jpeg, bmp, tif or tiff\n{ADVICE}"
+def test_a_format_that_is_not_read_is_said(folder):
+    (folder / "images/d.xyz").write_bytes(b"XYZ")
+    assert read_folder(folder).understanding.left_out == (
+        Problem("images/d.xyz", "not a format that is read; expected png, jpg, bmp, tif, webp, gif or jp2"),
     )
 
 
@@ -271,13 +286,14 @@ def test_blank_masks(folder):
         f"  masks/a.png  blank: every pixel is background; {advice}\n"
         f"  masks/b.png  blank: every pixel is foreground; {advice}\n{ADVICE}"
     )
-    assert len(read_folder(folder, allow_blank=True).pairs) == 3
+    assert len(read_folder(folder, ReadingOptions(allow_blank=True)).pairs) == 3
 
 
 def test_nothing_but_blank_masks_teaches_nothing(folder):
     for name in "abc":
         save(folder / f"masks/{name}.png", np.zeros((12, 16), bool))
-    assert message(folder, allow_blank=True) == (
+    assert message(folder) == message(folder, ReadingOptions(allow_blank=True))
+    assert message(folder, ReadingOptions(allow_blank=True)) == (
         f"new_dataset/ has 1 problem:\n  no mask marks anything; expected some that mark what is to be found\n{ADVICE}"
     )
 
@@ -293,13 +309,13 @@ def test_the_same_picture_twice(folder):
 def test_a_stack_beside_a_single_mask(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = pairs_folder(Path("new_dataset"), "a")
-    tifffile.imwrite(folder / "images/b.tif", np.zeros((5, 12, 16), np.uint8))
+    tifffile.imwrite(folder / "images/b.tif", np.zeros((20, 12, 16), np.uint8))
     save(folder / "masks/b.png", marking())
     save(folder / "images/c.png", picture())
     tifffile.imwrite(folder / "masks/c.tif", np.zeros((3, 12, 16), np.uint8), photometric="minisblack")
     assert message(folder) == (
         "new_dataset/ has 2 problems:\n"
-        "  masks/b.png  1 page, but its image has 5 pages\n"
+        "  masks/b.png  1 page, but its image has 20 pages\n"
         "  masks/c.tif  3 pages, but its image has 1 page; an image's 2 to 4 unnamed planes are taken for channels: "
         f"save a stack with its axes (ZYX)\n{ADVICE}"
     )
@@ -323,9 +339,8 @@ def test_several_problems_at_once(folder):
     (folder / "masks/a.png").write_bytes(b"")
     save(folder / "masks/b.png", marking(24, 32))
     assert message(folder) == (
-        "new_dataset/ has 4 problems:\n"
+        "new_dataset/ has 3 problems:\n"
         "  images/a.png  holds text; expected the content of a PNG, JPEG, BMP or TIFF file\n"
-        "  images/d.tif  no mask; expected masks/d.png\n"
         "  masks/a.png   an empty file (0 bytes); copy it again from its source\n"
         f"  masks/b.png   32 x 24 px, but its image is 16 x 12 px\n{ADVICE}"
     )

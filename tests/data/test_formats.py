@@ -6,6 +6,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from ptsam_auto.data.folder import read_folder
+from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.errors import DatasetError
 from tests.data.folders import marking, picture, save
 
@@ -162,26 +163,23 @@ def test_a_coco_file_that_lacks_sizes(folder):
     )
 
 
-def test_two_coco_files(folder):
-    coco(folder, [])
-    (folder / "old.json").write_text((folder / "annotations/all.json").read_text())
+def test_two_coco_files_that_contradict_each_other(folder):
+    coco(folder, [[[2, 2, 8, 2, 8, 5, 2, 5]]])
+    content = json.loads((folder / "annotations/all.json").read_text())
+    (folder / "old.json").write_text(json.dumps(content | {"annotations": content["annotations"][:1]}))
     assert message(folder) == (
         "set/ has 1 problem:\n"
-        "  old.json  one of 2 COCO files (also annotations/all.json); expected one, move the others elsewhere\n"
-        + ADVICE
+        "  annotations/all.json  annotates images/b.png in another way than old.json does; "
+        f"keep one of the two files, or join what they say\n{ADVICE}"
     )
 
 
-def test_damaged_run_lengths(folder, monkeypatch):
-    def fail(_):
-        raise ValueError("Invalid RLE mask representation")
-
+def test_damaged_run_lengths(folder):
     coco(folder, [{"size": [12, 16], "counts": "~~"}])
-    monkeypatch.setattr(coco_mask, "decode", fail)
     assert message(folder) == (
-        "set/ has 2 problems:\n"
-        "  annotations/all.json  run lengths of a.png are damaged; export it again\n"
-        f"  annotations/all.json  run lengths of b.png are damaged; export it again\n{ADVICE}"
+        "set/ has 1 problem:\n"
+        "  annotations/all.json: a.png  annotation 0 cannot be drawn: "
+        f"its run lengths hold characters that COCO does not use\n{ADVICE}"
     )
 
 
@@ -216,14 +214,41 @@ def test_nnunets_ignore_label_is_not_foreground(folder):
     save(folder / "imagesTr/a_0000.png", picture(0))
     save(folder / "labelsTr/a.png", labels)
     assert_reads(folder, "nnunet", "a")
+    sample = read_folder(folder).pairs[0].load()
+    assert np.array_equal(sample.ignored, labels == 2)
+
+
+def test_an_nnunet_value_that_is_no_label_is_refused(folder):
+    nnunet(folder)
+    labels = marking().astype(np.uint8)
+    labels[8:] = 7
+    save(folder / "imagesTr/a_0000.png", picture(0))
+    save(folder / "labelsTr/a.png", labels)
+    assert message(folder) == (
+        f"set/ has 1 problem:\n  labelsTr/a.png  holds the value 7, which is none of the set's labels\n{ADVICE}"
+    )
+
+
+def test_of_several_nnunet_labels_one_is_chosen_by_name(folder):
+    nnunet(folder, labels={"background": 0, "cell": 1, "dirt": 2})
+    labels = marking().astype(np.uint8)
+    labels[8:] = 2
+    save(folder / "imagesTr/a_0000.png", picture(0))
+    save(folder / "labelsTr/a.png", labels)
+    both = read_folder(folder)
+    assert both.understanding.notes == ("foreground: cell, dirt; choose with --class NAME.",)
+    assert np.array_equal(both.pairs[0].load().mask, labels > 0)
+    one = read_folder(folder, ReadingOptions(categories=("cell",)))
+    assert one.understanding.notes == ("foreground: cell; background: dirt.",)
+    assert np.array_equal(one.pairs[0].load().mask, labels == 1)
 
 
 def test_nnunet_volumes_are_refused(folder):
-    nnunet(folder, ".nii.gz")
+    nnunet(folder, ".mha")
     assert message(folder) == (
         "set/ has 1 problem:\n"
-        "  dataset.json  file_ending is .nii.gz, a volume that is not read; "
-        f"export 2-D slices as png, jpg, jpeg, bmp, tif or tiff\n{ADVICE}"
+        "  dataset.json  file_ending is .mha, a volume that is not read; "
+        f"export 2-D slices as png, jpg, bmp, tif, webp, gif or jp2\n{ADVICE}"
     )
 
 

@@ -3,8 +3,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from ptsam_auto.data.decode import count_pages
 from ptsam_auto.data.images import read_image, read_mask
+from ptsam_auto.data.options import ReadingOptions
+from ptsam_auto.data.raster import count_pages
 from ptsam_auto.errors import DatasetError
 from tests.data.folders import cut, marking, picture, save
 
@@ -159,11 +160,17 @@ def test_colour_masks_mark_where_any_channel_does(tmp_path):
     assert np.array_equal(read_mask(save(tmp_path / "m.png", red)), marking())
 
 
-def test_a_palette_mask_counts_by_index_and_a_palette_image_by_colour(tmp_path):
+def test_palettes_count_by_colour_and_a_mask_whose_black_is_not_its_first_colour_is_a_question(tmp_path):
     indexed = Image.fromarray(marking().astype(np.uint8)).convert("P")
     indexed.putpalette([10, 20, 30, 0, 0, 0])
     indexed.save(tmp_path / "m.png", transparency=b"\0\0")
-    assert np.array_equal(read_mask(tmp_path / "m.png"), marking())
+    with pytest.raises(DatasetError) as raised:
+        read_mask(tmp_path / "m.png")
+    assert raised.value.problems[0].what == (
+        "the palette's first colour is not black, but another one is; values and their areas: "
+        "0 [#0a141e] (87.5 %), 1 [#000000] (12.5 %)"
+    )
+    assert np.array_equal(read_mask(tmp_path / "m.png", options=ReadingOptions(foreground=("1",))), marking())
     image = read_image(tmp_path / "m.png")
     assert image[0, 0].tolist() == [10, 20, 30]
     assert image[3, 4].tolist() == [0, 0, 0]
@@ -173,7 +180,8 @@ def test_a_palette_tiff(tmp_path):
     colours = np.zeros((3, 256), np.uint16)
     colours[:, 0] = 10 << 8, 20 << 8, 30 << 8
     tifffile.imwrite(tmp_path / "m.tif", marking().astype(np.uint8), photometric="palette", colormap=colours)
-    assert np.array_equal(read_mask(tmp_path / "m.tif"), marking())
+    options = ReadingOptions(background=("#0a141e",))
+    assert np.array_equal(read_mask(tmp_path / "m.tif", options=options), marking())
     assert read_image(tmp_path / "m.tif")[0, 0].tolist() == [10, 20, 30]
 
 

@@ -1,50 +1,84 @@
-"""nnU-Net's raw data: imagesTr/CASE_0000.png, labelsTr/CASE.png and dataset.json."""
+"""The layout of nnU-Net's raw data: imagesTr/CASE_0000.png, labelsTr/CASE.png and dataset.json."""
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ptsam_auto.data.formats.layout import ImageFiles, Listing, MaskFile, grouped, match, relative, subfolder, visible
-from ptsam_auto.data.images import SUFFIXES, SUFFIXES_IN_WORDS
-from ptsam_auto.errors import DatasetError, Problem
+from ptsam_auto.data.meaning import Meaning
+from ptsam_auto.data.names import stem
+from ptsam_auto.data.options import DEFAULT, ReadingOptions
+from ptsam_auto.data.raster import SUFFIXES_IN_WORDS, named_as_image
+from ptsam_auto.errors import DatasetError, Problem, suggestion
 
 NAME = "nnunet"
-SKETCH = "dataset.json, imagesTr/NAME_0000.png and labelsTr/NAME.png (2-D: png, bmp, tif)"
+SKETCH = "dataset.json, imagesTr/NAME_0000.png and labelsTr/NAME.png (or bmp, tif, nii.gz)"
 SETTINGS = "dataset.json"
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
 def detect(folder: Path) -> bool:
-    """Say whether there is imagesTr/ or labelsTr/."""
+    """Return whether there is a folder imagesTr/ or labelsTr/."""
     return any(subfolder(folder, name) for name in ("imagesTr", "labelsTr"))
 
 
-def read(folder: Path) -> Listing:
+def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
     """Match cases; every file _0000, _0001, ... of a case is a channel.
 
-    A label called "ignore" is not foreground: nnU-Net leaves such pixels out, here they count as background.
+    Pixels of a label with the name "ignore" are ignored, as in nnU-Net. All other labels except 0 are foreground, or
+    only those in the options' categories.
 
     Raises:
-        DatasetError: dataset.json is missing or broken, or the files are volumes (.nii.gz and the like).
+        DatasetError: dataset.json is missing or damaged, or the files are volumes that are not read (.mha, .nrrd).
     """
     settings = _settings(folder)
-    ending = str(settings.get("file_ending", ".nii.gz"))  # nnU-Net's first version had no other
-    if ending.lower() not in SUFFIXES:
+    ending = str(settings.get("file_ending", ".nii.gz"))  # default of nnU-Net's first version
+    if not named_as_image(Path(f"CASE{ending}")):
         what = f"file_ending is {ending}, a volume that is not read; export 2-D slices as {SUFFIXES_IN_WORDS}"
         raise DatasetError(folder, [Problem(SETTINGS, what)])
-    ignored = settings.get("labels", {}).get("ignore")
+    meaning, notes = _meaning(folder, settings["labels"], options)
     problems: list[Problem] = []
-    images = _images(folder, _files(folder, "imagesTr", ending), problems)
-    masks = grouped(_files(folder, "labelsTr", ending), lambda file: file.stem)
+    images = _images(folder, _files(folder, "imagesTr", ending), ending, problems)
+    masks = grouped(_files(folder, "labelsTr", ending), stem)
     listing = match(
         folder,
         {case: [files] for case, files in images.items()},
-        {case: [MaskFile(file, ignored) for file in files] for case, files in masks.items()},
+        {case: [MaskFile(file, meaning) for file in files] for case, files in masks.items()},
+        options,
         mask_of=lambda case: f"labelsTr/{case}{ending}",
         image_of=lambda case: f"imagesTr/{case}_0000{ending}",
     )
-    return Listing(listing.entries, (*problems, *listing.problems))
+    return replace(listing, problems=(*problems, *listing.problems), notes=notes)
+
+
+def _meaning(folder: Path, labels: dict[str, Any], options: ReadingOptions) -> tuple[Meaning | None, tuple[str, ...]]:
+    """Return the meaning of the labels in dataset.json, and notes about it for the user.
+
+    The meaning is None if the options define the meaning of the values.
+    """
+    if options.foreground or options.background or options.ignore:
+        return None, ()
+    ignored = tuple(value for value in (labels.get("ignore"),) if isinstance(value, int))
+    classes = {name: value for name, value in labels.items() if name.lower() not in ("background", "ignore")}
+    unknown = [name for name in options.categories if name not in classes]
+    if unknown:
+        what = f"no label {', '.join(unknown)}; {suggestion(unknown[0], classes)}"
+        raise DatasetError(folder, [Problem(SETTINGS, what)], "Name labels that are there, then run the command again.")
+    chosen = {name: value for name, value in classes.items() if not options.categories or name in options.categories}
+    notes = []
+    if len(classes) > 1:
+        rest = [name for name in classes if name not in chosen]
+        notes.append(
+            f"foreground: {', '.join(chosen)}"
+            + (f"; background: {', '.join(rest)}." if rest else "; choose with --class NAME.")
+        )
+    values = tuple(
+        one for value in chosen.values() for one in (value if isinstance(value, list) else [value]) if one != 0
+    )
+    others = tuple(value for name, value in classes.items() if name not in chosen and isinstance(value, int))
+    return Meaning(values, (0, *others), ignored), tuple(notes)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -67,13 +101,13 @@ def _files(folder: Path, name: str, ending: str) -> list[Path]:
     return [path for path in visible(inner) if path.name.endswith(ending)] if inner else []
 
 
-def _images(folder: Path, files: list[Path], problems: list[Problem]) -> dict[str, ImageFiles]:
-    """Return each case's channels in their order, and add a problem for each that is misnamed or missing."""
+def _images(folder: Path, files: list[Path], ending: str, problems: list[Problem]) -> dict[str, ImageFiles]:
+    """Return the channels of each case in order, and add a problem for each channel that is misnamed or missing."""
     cases: dict[str, dict[int, Path]] = {}
     for file in files:
-        named = CHANNEL.fullmatch(file.stem)
+        named = CHANNEL.fullmatch(stem(file))
         if named is None:
-            what = f"no channel number; expected {file.stem}_0000{file.suffix}"
+            what = f"no channel number; expected {stem(file)}_0000{ending}"
             problems.append(Problem(relative(file, folder), what))
         else:
             cases.setdefault(named["case"], {})[int(named["channel"])] = file
@@ -82,5 +116,5 @@ def _images(folder: Path, files: list[Path], problems: list[Problem]) -> dict[st
         for channel in sorted(set(range(count)) - set(channels)):
             other = next(iter(channels.values()))
             what = f"missing; other images have {count} channels"
-            problems.append(Problem(relative(other.with_stem(f"{case}_{channel:04d}"), folder), what))
+            problems.append(Problem(relative(other.with_name(f"{case}_{channel:04d}{ending}"), folder), what))
     return {case: ImageFiles(tuple(channels[c] for c in sorted(channels))) for case, channels in cases.items()}

@@ -1,0 +1,61 @@
+"""The layout with train/ and val/ or test/, each with its own images and masks; they are also the user's split."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ptsam_auto.data.formats import cellpose, objects, pairs
+from ptsam_auto.data.formats.layout import Layout, Listing, visible
+from ptsam_auto.data.names import SPLIT_FOLDERS
+from ptsam_auto.data.options import DEFAULT, ReadingOptions
+from ptsam_auto.errors import Problem
+
+NAME = "parts"
+SKETCH = "train/ and val/ or test/, each as in pairs or cellpose; val/ and test/ are measured on"
+INNER: tuple[Layout, ...] = (objects, pairs, cellpose)
+
+
+def detect(folder: Path) -> bool:
+    """Return whether there is a folder train/ with images and masks."""
+    return any(SPLIT_FOLDERS[path.name.lower()] == "train" and _inner(path) for path in _parts(folder))
+
+
+def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
+    """Read each part; the names of its images start with the name of the part.
+
+    Raises:
+        DatasetError: A part cannot be read.
+    """
+    listings = {}
+    for part in _parts(folder):
+        layout = _inner(part)
+        if layout is not None:
+            listings[part.name] = layout.read(part, options)
+    entries = [
+        replace(entry, name=f"{name}_{entry.name}", part=SPLIT_FOLDERS[name.lower()])
+        for name, listing in listings.items()
+        for entry in listing.entries
+    ]
+    read_parts = [f"{name}/ ({len(listing.entries)} images)" for name, listing in listings.items()]
+    return Listing(
+        tuple(sorted(entries, key=lambda entry: entry.name)),
+        tuple(_moved(problem, name) for name, listing in listings.items() for problem in listing.problems),
+        (
+            f"parts: {', '.join(read_parts)}.",
+            *dict.fromkeys(note for listing in listings.values() for note in listing.notes),
+        ),
+        tuple(_moved(problem, name) for name, listing in listings.items() for problem in listing.left_out),
+        next((listing.pattern for listing in listings.values() if listing.pattern), ""),
+        tuple(f"{name}/{where}" for name, listing in listings.items() for where in listing.unmasked),
+    )
+
+
+def _parts(folder: Path) -> list[Path]:
+    return [path for path in visible(folder) if path.is_dir() and path.name.lower() in SPLIT_FOLDERS]
+
+
+def _inner(part: Path) -> Layout | None:
+    return next((layout for layout in INNER if layout.detect(part)), None)
+
+
+def _moved(problem: Problem, part: str) -> Problem:
+    return Problem(f"{part}/{problem.where}", problem.what)
