@@ -1,4 +1,4 @@
-"""LoRA: a low-rank update beside the query and value projections of SAM's attentions, which stay frozen."""
+"""LoRA: adds a low-rank update to the query and value projections of SAM's attentions; the projections stay frozen."""
 
 # r rank  I O a layer's inputs and outputs  D encoder width
 
@@ -9,17 +9,20 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder
 from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
+from ptsam_auto.sam.tiny_vit import TinyVit
+
 
 class Update(nn.Module):
-    """What LoRA adds to a linear layer's output, `up down x`; nothing, as long as `up` has not been trained.
+    """LoRA update of a linear layer, `up @ down @ x`. It is zero before training, because `up` starts at zero.
 
-    No scale, no dropout. `down` starts Kaiming uniform with a = sqrt(5), that is within +-1 / sqrt(I), and `up` at 0.
+    There is no scale and no dropout. The initial values of `down` are Kaiming uniform with a = sqrt(5), that is,
+    uniform within +-1 / sqrt(I).
 
     Args:
-        inputs: I.
-        outputs: O.
-        rank: r.
-        generator: on the CPU, so that a seed means the same start on every device.
+        inputs: I, number of inputs of the layer.
+        outputs: O, number of outputs of the layer.
+        rank: r, rank of the update.
+        generator: CPU random generator, so that a seed gives the same initial values on every device.
     """
 
     def __init__(self, inputs: int, outputs: int, rank: int, generator: torch.Generator) -> None:
@@ -37,9 +40,9 @@ class UpdatedLinear(nn.Module):
     """A frozen linear layer and its update.
 
     Args:
-        linear: frozen.
-        rank: r.
-        generator: see `Update`.
+        linear: Frozen linear layer.
+        rank: r, rank of the update.
+        generator: CPU random generator, see `Update`.
     """
 
     def __init__(self, linear: nn.Linear, rank: int, generator: torch.Generator) -> None:
@@ -48,17 +51,17 @@ class UpdatedLinear(nn.Module):
         self.update = Update(linear.in_features, linear.out_features, rank, generator).to(linear.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the layer itself, with its update."""
+        """Return the output of the layer plus the update."""
         return self.linear(x) + self.update(x)
 
 
 class UpdatedQKV(nn.Module):
-    """The encoder's frozen projection to query, key and value at once, ... D -> ... 3D, two of them updated.
+    """The encoder's frozen projection to query, key and value, ... D -> ... 3D, with updates of query and value.
 
     Args:
-        linear: frozen.
-        rank: r.
-        generator: see `Update`.
+        linear: Frozen projection, D -> 3D.
+        rank: r, rank of each update.
+        generator: CPU random generator, see `Update`.
     """
 
     def __init__(self, linear: nn.Linear, rank: int, generator: torch.Generator) -> None:
@@ -69,19 +72,25 @@ class UpdatedQKV(nn.Module):
         self.value = Update(width, width, rank, generator).to(device)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the projection itself, with the updates of query and value."""
+        """Return the output of the projection plus the updates of query and value."""
         q, k, v = self.linear(x).chunk(3, dim=-1)
         return torch.cat([q + self.query(x), k, v + self.value(x)], dim=-1)
 
 
-def add_encoder_lora(encoder: ImageEncoderViT, rank: int, generator: torch.Generator) -> None:
-    """Put an update beside the query and value of every block; 147,456 numbers at rank 4 on ViT-B."""
+def add_encoder_lora(encoder: ImageEncoderViT | TinyVit, rank: int, generator: torch.Generator) -> None:
+    """Add a LoRA update to the query and value projections of every attention block.
+
+    At rank 4 the updates have 147,456 numbers on ViT-B, and 29,696 on MobileSAM and LiteMedSAM.
+    """
     for block in encoder.blocks:
         block.attn.qkv = UpdatedQKV(block.attn.qkv, rank, generator)
 
 
 def add_decoder_lora(decoder: MaskDecoder, rank: int, generator: torch.Generator) -> None:
-    """Put an update beside the query and value of every attention, the last one included; 23,552 numbers at rank 4."""
+    """Add a LoRA update to the query and value projections of every attention, including the last one.
+
+    At rank 4 the updates have 23,552 numbers.
+    """
     for attention in [module for module in decoder.modules() if isinstance(module, Attention)]:
         attention.q_proj = UpdatedLinear(attention.q_proj, rank, generator)
         attention.v_proj = UpdatedLinear(attention.v_proj, rank, generator)

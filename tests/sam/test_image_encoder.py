@@ -4,7 +4,7 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import add_decomposed_rel_pos, window_partition, window_unpartition
 
-from ptsam_auto.sam.encode import encode
+from ptsam_auto.sam.image_encoder import encode
 from tests.toys import toy_sam
 
 

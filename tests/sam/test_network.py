@@ -6,8 +6,8 @@ from safetensors import safe_open
 from segment_anything import sam_model_registry
 
 from ptsam_auto.sam import checkpoint
-from ptsam_auto.sam.encode import encode
-from ptsam_auto.sam.generalist import ARCHITECTURES, Architecture, architecture_of, build, from_state, resized
+from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam.network import ARCHITECTURES, Architecture, architecture_of, build, from_state, resized
 from tests.toys import TOY, toy_sam
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ptsam_auto.sam.decode import decode
+from ptsam_auto.sam.mask_decoder import decode
 from tests.toys import toy_sam
 
 
