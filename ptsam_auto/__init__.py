@@ -9,18 +9,18 @@ mask = load_specialist("new_dataset-specialist").predict(image)  # H W 3 uint8 -
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptsam_auto.pipeline import fit
+    from ptsam_auto.api import evaluate, fit
     from ptsam_auto.specialist.artifact import Specialist, load_specialist
 
-__all__ = ["Specialist", "fit", "load_specialist"]
+__all__ = ["Specialist", "evaluate", "fit", "load_specialist"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Import on first use: torch takes seconds, and `ptsam-auto --help` does not need it."""
-    if name == "fit":
-        from ptsam_auto.pipeline import fit
+    if name in ("evaluate", "fit"):
+        from ptsam_auto import api
 
-        return fit
+        return getattr(api, name)
     if name in ("Specialist", "load_specialist"):
         from ptsam_auto.specialist import artifact
 

@@ -1,16 +1,16 @@
-"""Everything that can go wrong for a user, as one short tree.
+"""The exception classes for errors that a user can correct.
 
     PtsamError            printed by the command line without a traceback, exit code 1
-    ├── DatasetError      a folder of images and masks: every problem at once
-    ├── ConfigError       a setting outside its range, or one that does not exist
-    ├── BackboneError     SAM's weights: missing, not downloadable, not what their hash says
-    ├── SpecialistError   a specialist that is unfinished, damaged or made for other weights
-    ├── SearchError       a search from which nothing can be learned or frozen
-    ├── ClusterError      Ray does not start or answer, or has too little for what is asked
-    └── OutputError       a place that cannot be written to, or that holds other work
+    ├── DatasetError      a folder of images and masks has problems; all of them are listed
+    ├── ConfigError       a setting is outside its range or does not exist
+    ├── BackboneError     SAM's weights are missing, cannot be downloaded, or have a wrong hash
+    ├── SpecialistError   a specialist is incomplete, damaged, or was trained with another checkpoint
+    ├── SearchError       a search has no usable result
+    ├── ClusterError      Ray does not start or answer, or has too few CPUs or GPUs
+    └── OutputError       a folder or file cannot be written to, or contains other files
 
-A message names the thing, says what was expected and what was found, and what to do next.
-Any other exception is a bug of ours and keeps its traceback.
+A message names the file or the setting, gives the expected and the found value, and says what to do next.
+Any other exception is a bug in ptsam-auto and keeps its traceback.
 """
 
 import difflib
@@ -20,40 +20,40 @@ from pathlib import Path
 
 
 class PtsamError(Exception):
-    """A mistake that the user can mend; the message is the interface."""
+    """Base class of errors that the user can correct. The message is printed without a traceback."""
 
 
 class ConfigError(PtsamError):
-    """A setting outside its range, or one that does not exist."""
+    """A setting is outside its range or does not exist."""
 
 
 class BackboneError(PtsamError):
-    """SAM's weights are missing, cannot be had, or are not what they claim to be."""
+    """SAM's weights are missing, cannot be downloaded, or do not match their hash."""
 
 
 class SpecialistError(PtsamError):
-    """A specialist that is unfinished, damaged or made for other weights."""
+    """A specialist is incomplete, damaged, or was trained with another checkpoint."""
 
 
 class SearchError(PtsamError):
-    """A search from which nothing can be learned or frozen."""
+    """A search has no usable result."""
 
 
 class ClusterError(PtsamError):
-    """Ray does not start or answer, or has too little for what is asked."""
+    """Ray does not start or answer, or the cluster has too few CPUs or GPUs."""
 
 
 class OutputError(PtsamError):
-    """A place that cannot be written to, or that holds other work."""
+    """A folder or file cannot be written to, or contains something else."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a folder.
+    """One problem with a dataset folder, a settings file or a command.
 
     Args:
-        where: the file, relative to the folder; "" where the folder as a whole is meant.
-        what: what was found and what was expected, on one line.
+        where: File, setting or option that the problem is about; "" for the whole folder.
+        what: What was found and what was expected, on one line.
     """
 
     where: str
@@ -61,12 +61,12 @@ class Problem:
 
 
 class DatasetError(PtsamError):
-    """A folder of images and masks that cannot be used: every problem at once.
+    """A folder of images and masks cannot be used. The message lists every problem.
 
     Args:
-        folder: as the user named it; None where problems name whole paths.
-        problems: at least one.
-        advice: what to do next, the message's last line.
+        folder: Folder as the user named it, or None if the problems contain full paths.
+        problems: One or more problems.
+        advice: Last line of the message: what to do next.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class DatasetError(PtsamError):
 
 
 def listed(title: str | None, problems: Sequence[Problem], advice: str) -> str:
-    """Every problem on a line of its own, in one message.
+    """Return a message with one line per problem.
 
     Args:
-        title: what they are problems of; None where each names its own place.
-        problems: at least one.
-        advice: what to do next, the last line.
+        title: Subject of the first line, "TITLE has 2 problems:", or None.
+        problems: One or more problems.
+        advice: Last line of the message: what to do next.
     """
     width = max(len(problem.where) for problem in problems)
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -96,7 +96,7 @@ def listed(title: str | None, problems: Sequence[Problem], advice: str) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """What a misspelt word was perhaps meant to be, or else all there is; a sentence to end a message with."""
+    """Return "Did you mean X?" for a similar known word, otherwise a sentence with all known words."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1)
     return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."

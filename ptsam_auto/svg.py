@@ -1,4 +1,4 @@
-"""Figures as SVG files that are the same, byte for byte, whenever the same is drawn."""
+"""Saves figures as SVG files; the same figure always gives the same bytes."""
 
 from pathlib import Path
 from typing import IO
@@ -6,7 +6,7 @@ from typing import IO
 import matplotlib
 from matplotlib.figure import Figure
 
-SALT = "ptsam-auto"  # of the names that matplotlib gives to shapes; random ones otherwise
+SALT = "ptsam-auto"  # salt for the ids that matplotlib gives to shapes; without it the ids are random
 
 
 def save_svg(figure: Figure, to: Path | IO[str]) -> None:

@@ -48,10 +48,10 @@ def ray():
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     """An MLflow database with nothing in it; making one takes seconds."""
-    from ptsam_auto.tracking.quiet import quiet_mlflow
+    from ptsam_auto.tracking.store import load_mlflow
 
     path = tmp_path_factory.mktemp("store") / "empty.db"
-    mlflow = quiet_mlflow()
+    mlflow = load_mlflow()
     mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 

@@ -69,7 +69,7 @@ def two_masks(folder):
 
 
 def several(folder):
-    (folder / "masks" / "disc00.png").unlink()
+    (folder / "masks" / "disc00.png").write_bytes(b"")
     text_called_png(folder)
 
 
@@ -82,8 +82,8 @@ def several(folder):
     (blank_mask, ["masks/disc01.png  blank: every pixel is background; "
                   "if that is right, accept it with --allow-blank-masks"]),
     (two_masks, ["masks/disc01.tif  a second mask for the image images/disc01.png, beside masks/disc01.png; keep one"]),
-    (several, ["images/disc00.png  no mask; expected masks/disc00.png",
-               "images/disc01.png  holds text; expected the content of a PNG, JPEG, BMP or TIFF file"]),
+    (several, ["images/disc01.png  holds text; expected the content of a PNG, JPEG, BMP or TIFF file",
+               "masks/disc00.png   an empty file (0 bytes); copy it again from its source"]),
 ])  # fmt: skip
 def test_a_folder_with_problems_gets_one_message_and_leaves_nothing_behind(run, tmp_path, spoil, problems):
     write_folder(tmp_path / "data", 3)
@@ -158,7 +158,7 @@ def test_fit_predict_evaluate(run, discs, toy, tmp_path):
     new = write_folder(tmp_path / "new", 2, start=20)
     code, _, err = run("predict", "discs-specialist", new / "images", "--out", "found", "--overlays", "seen")
     assert code == 0
-    assert err.endswith("2 masks: found/\n")
+    assert err.endswith("2 masks written: found/\n")
     mask = np.asarray(Image.open("found/disc20.png"))
     assert mask.shape == (48, 64)
     assert set(np.unique(mask)) <= {0, 255}
@@ -175,9 +175,9 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_others(run, discs, toy, 
     (discs / "images" / "disc02.png").write_text("hello")
     code, _, err = run("predict", "discs-specialist", discs / "images")
     assert code == 1
-    assert len(list((tmp_path / "masks").iterdir())) == 5
+    assert len(list((tmp_path / "images-masks").iterdir())) == 5
     assert err.endswith(
-        "5 masks: masks/\n"
+        "5 masks written: images-masks/\n"
         "1 problem:\n"
         f"  {discs}/images/disc02.png  holds text; expected the content of a PNG, JPEG, BMP or TIFF file\n"
         "All other masks are written. Fix or remove these files, then run the command again.\n"
@@ -185,32 +185,43 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_others(run, discs, toy, 
 
 
 def test_an_interrupted_prediction_goes_on(run, discs, toy, tmp_path, monkeypatch):
-    from ptsam_auto.specialist import masks
+    from ptsam_auto.data.formats import files
 
     assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
-    really, seen = masks.read_image, []
+    really, seen = files.look_at_image, []
 
-    def stops(path, page):
+    def stops(path, *how):
         seen.append(path.name)
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return really(path, page)
+        return really(path, *how)
 
-    monkeypatch.setattr(masks, "read_image", stops)
+    monkeypatch.setattr(files, "look_at_image", stops)
     code, _, err = run("predict", "discs-specialist", discs / "images")
     assert code == 130
     assert err.endswith("\nStopped. The same command writes the masks that are missing.\n")
-    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [f"disc0{i}.png" for i in range(3)]
-    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "masks").iterdir()}
+    assert sorted(path.name for path in (tmp_path / "images-masks").iterdir()) == [f"disc0{i}.png" for i in range(3)]
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "images-masks").iterdir()}
     code, _, err = run("predict", "discs-specialist", discs / "images")
     assert code == 0
-    assert err.endswith("3 masks: masks/ (3 were there already)\n")
-    assert times.items() <= {path.name: path.stat().st_mtime_ns for path in (tmp_path / "masks").iterdir()}.items()
+    assert err.endswith("3 masks written: images-masks/ (3 existed already)\n")
+    assert (
+        times.items() <= {path.name: path.stat().st_mtime_ns for path in (tmp_path / "images-masks").iterdir()}.items()
+    )
     assert seen[3:] == ["disc03.png", "disc03.png", "disc04.png", "disc05.png"]
 
-    Image.fromarray(sample(40).image).save(discs / "images" / "disc01.png")
-    assert run("predict", "discs-specialist", discs / "images")[2].endswith("1 masks: masks/ (5 were there already)\n")
-    assert run("predict", "discs-specialist", discs / "images", "--overlays", "seen")[2].endswith("6 masks: masks/\n")
+    Image.fromarray(sample(40).image).save(discs / "images" / "disc01.png")  # another picture under the old name
+    code, _, err = run("predict", "discs-specialist", discs / "images")
+    assert code == 1
+    assert (
+        "images-masks/disc01.png exists and was made from another image of this name; overwrite it with --force\n"
+        in err
+    )
+    predict = ("predict", "discs-specialist", discs / "images", "--force")
+    assert run(*predict)[2].endswith("1 masks written: images-masks/ (5 existed already)\n")
+    assert run("predict", "discs-specialist", discs / "images", "--overlays", "seen")[2].endswith(
+        "6 masks written: images-masks/\n"
+    )
 
 
 def test_masks_of_others_are_replaced_only_when_asked(run, discs, toy, tmp_path):
@@ -221,8 +232,8 @@ def test_masks_of_others_are_replaced_only_when_asked(run, discs, toy, tmp_path)
     code, _, err = run(*predict)
     assert (code, by_hand.read_bytes()) == (1, before)
     assert err.endswith(
-        f"  {discs}/images/disc02.png  {by_hand} is there already, and not of this specialist; "
-        "replace it with --force\n"
+        f"  {discs}/images/disc02.png  {by_hand} exists and was not made by this specialist; "
+        "overwrite it with --force\n"
         "All other masks are written. Fix or remove these files, then run the command again.\n"
     )
     assert run(*predict, "--force")[0] == 0
@@ -239,7 +250,8 @@ def test_two_images_of_one_name_would_share_a_mask(run, discs, toy, tmp_path):
     assert err.endswith(
         "2 problems:\n"
         "  gone.png" + " " * (len(f"{other}/images/disc00.png") - 8) + "  no such file or folder\n"
-        f"  {other}/images/disc00.png  would overwrite the mask of {discs}/images/disc00.png: both are disc00\n"
+        f"  {other}/images/disc00.png  would overwrite the mask of {discs}/images/disc00.png: both are disc00; "
+        "rename one\n"
         "Fix or remove these files, then run the command again.\n"
     )
 
@@ -249,7 +261,7 @@ def test_a_stack_gives_a_mask_a_page(run, discs, toy, tmp_path):
     stack = np.stack([sample(i).image[..., 0] for i in range(6)])
     tifffile.imwrite(tmp_path / "stack.tif", stack, metadata={"axes": "ZYX"})
     assert run("predict", "discs-specialist", "stack.tif")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [f"stack_p00{i}.png" for i in range(6)]
+    assert sorted(path.name for path in (tmp_path / "stack-masks").iterdir()) == [f"stack_p00{i}.png" for i in range(6)]
 
 
 @pytest.mark.slow
@@ -262,7 +274,9 @@ def test_a_large_folder_takes_no_more_memory_than_a_small_one(run, discs, toy, t
         for number in range(count):  # 12 MB each once they are read
             Image.fromarray(np.full((2000, 2000, 3), number, np.uint8)).save(folder / f"{number}.png")
         command = [Path(sys.executable).with_name("ptsam-auto"), "predict", "discs-specialist", folder]
-        process = subprocess.Popen([*map(str, command), "--out", f"of-{count}"], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*map(str, command), "--out", f"of-{count}", "--tile", "2000"], stderr=subprocess.DEVNULL
+        )
         _, process.returncode, usage = os.wait4(process.pid, 0)
         assert process.returncode == 0
         assert len(list((tmp_path / f"of-{count}").iterdir())) == count
@@ -294,7 +308,7 @@ def test_light_commands_import_neither_torch_nor_ray():
         "try: cli.main()\n"
         "finally: print(bool({{'torch', 'ray', 'mlflow'}} & set(sys.modules)))"
     )
-    for command in ("--help", "defaults", "search --help"):
+    for command in ("--help", "defaults", "search --help", "fit nowhere", "search smoke --data nowhere"):
         done = subprocess.run(
             [sys.executable, "-c", program.format(command)], capture_output=True, text=True, check=False
         )
@@ -306,11 +320,11 @@ def test_search_and_freeze_say_what_is_wrong(run, discs, toy, tmp_path):
     assert code == 1
     assert err.endswith("smok is neither a file nor a search space. Did you mean smoke?\n")
     code, _, err = run("freeze", discs)
-    assert (code, err) == (1, f"{discs} is not a search: it has no search.json.\nMake one: ptsam-auto search\n")
+    assert (code, err) == (1, f"{discs} is not a search: it has no search.json.\nTo make one, run: ptsam-auto search\n")
     assert run("search", "smoke")[0] == 2, "without data"
     code, _, err = run("ablate", "smoke", "--data", discs, "--backbone", toy)
     assert code == 1
-    assert "search.recipe.learning_rate  a range of any numbers has no end; list values: choice" in err
+    assert "search.recipe.learning_rate  a grid needs single values, but this range is continuous; use choice" in err
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "discs") == []
 
 
@@ -323,7 +337,7 @@ def test_stopping_a_search_says_how_to_go_on(run, discs, toy, monkeypatch):
     monkeypatch.setattr(tuner, "run_trials", stopped)
     code, _, err = run("search", "smoke", "--data", discs, "--backbone", toy, "--no-track")
     assert code == 130
-    assert err.endswith("\nStopped. The same command goes on: trials that ended are kept, others continue.\n")
+    assert err.endswith("\nStopped. The same command continues: finished trials are kept, the others resume.\n")
 
 
 def test_defaults_say_where_each_value_comes_from(run):
@@ -336,3 +350,19 @@ def test_defaults_say_where_each_value_comes_from(run):
     assert code == 0
     assert "--method samed --adapt encoder" in out
     assert "--adapt decoder" not in out
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("fit", "--address", "auto"),
+     "--address has no effect with one worker. Remove --address, or set --workers 2 or more.\n"),
+    (("fit", "--method", "nnunet", "--storage", "s3://b", "--address", "auto"),
+     "--storage and --address have no effect with one worker. Remove --storage and --address, or set --workers 2 or "
+     "more.\n"),
+    (("predict", "--address", "auto"),
+     "--address has no effect with one worker. Remove --address, or set --workers 2 or more.\n"),
+])  # fmt: skip
+def test_cluster_options_with_one_worker_are_not_silently_ignored(run, discs, words, message):
+    command, *rest = words
+    arguments = (discs, discs) if command == "predict" else (discs,)
+    code, _, err = run(command, *arguments, *rest)
+    assert (code, err) == (1, message)

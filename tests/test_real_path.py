@@ -10,9 +10,10 @@ import torch
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.data.render import write_example
 from ptsam_auto.data.subset import listed_names, write_subset
+from ptsam_auto.files import file_sha256
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.sam.checkpoint import Official
-from ptsam_auto.sam.generalist import ARCHITECTURES, build
+from ptsam_auto.sam.network import ARCHITECTURES, build
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SHORT = {"recipe.epochs": 8, "recipe.views": 3}
@@ -27,9 +28,9 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_nano_specialises_on_the_example(tmp_path):
     write_example(tmp_path / "example")
-    scores = fit("example", backbone="nano", settings=SHORT, track=False).about["scores"]
-    assert scores["tuned"]["dice"] > scores["untuned"]["dice"]
-    assert scores["tuned"]["dice"] > 0.65, "Otsu's threshold has 0.44"
+    scores = fit("example", backbone="nano", settings=SHORT, track=False).record.scores
+    assert scores.tuned.dice > scores.untuned.dice
+    assert scores.tuned.dice > 0.65, "Otsu's threshold has 0.44"
 
 
 @pytest.mark.real_images
@@ -38,8 +39,8 @@ def test_nano_specialises_on_the_example(tmp_path):
 def test_nano_specialises_on_real_images(tmp_path, name, least):
     write_subset(SHARED / name, tmp_path / "train", names=listed_names(SHARED / name, "train"), first=16)
     write_subset(SHARED / name, tmp_path / "test", names=listed_names(SHARED / name, "test"), first=8)
-    scores = fit("train", test="test", backbone="nano", settings=SHORT, track=False).about["scores"]
-    assert scores["tuned"]["dice"] > max(least, scores["untuned"]["dice"])
+    scores = fit("train", test="test", backbone="nano", settings=SHORT, track=False).record.scores
+    assert scores.tuned.dice > max(least, scores.untuned.dice)
 
 
 def test_a_checkpoint_of_the_official_shape_goes_all_the_way(tmp_path, monkeypatch, discs):
@@ -47,7 +48,7 @@ def test_a_checkpoint_of_the_official_shape_goes_all_the_way(tmp_path, monkeypat
     monkeypatch.setenv("PTSAM_AUTO_CACHE", str(tmp_path))
     torch.manual_seed(0)
     torch.save(build(ARCHITECTURES["vit_b"]).state_dict(), tmp_path / "sam_vit_b_01ec64.pth")
-    sha256 = checkpoint.file_sha256(tmp_path / "sam_vit_b_01ec64.pth")
+    sha256 = file_sha256(tmp_path / "sam_vit_b_01ec64.pth")
     monkeypatch.setitem(checkpoint.OFFICIAL, "vit_b", Official(checkpoint.OFFICIAL["vit_b"].url, sha256))
     for name in ("disc02", "disc03", "disc04", "disc05"):
         (discs / "images" / f"{name}.png").unlink()

@@ -11,13 +11,13 @@ from segment_anything.modeling import Sam
 
 from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.data.dataset import Pair, Sample
-from ptsam_auto.sam.generalist import Architecture, build
+from ptsam_auto.sam.network import Architecture, build
 from ptsam_auto.training import defaults
-from ptsam_auto.training.team import ALONE, Team
-from ptsam_auto.training.views import Supply
+from ptsam_auto.training.views import ViewSampler
+from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
 
 # What a toy gets unasked.
-PROMPTS = {default.path: default.value for default in defaults.block("nano", "decoder")}["method.decoder_prompts"]
+PROMPTS = defaults.values("nano", "decoder")["method.decoder_prompts"]
 
 TOY = Architecture(image_size=64, width=24, depth=2, heads=2, window=3, global_blocks=(1,))
 
@@ -54,9 +54,9 @@ def pairs(count: int, start: int = 0) -> list[Pair]:
     return [Pair(f"disc{i:02d}", hashlib.sha256(str(i).encode()).hexdigest(), lambda i=i: sample(i)) for i in names]
 
 
-def supply(images: int, batch_size: int = 2, team: Team = ALONE) -> Supply:
+def sampler(images: int, batch_size: int = 2, group: WorkerGroup = SINGLE_WORKER) -> ViewSampler:
     """Views of pairs."""
-    return Supply(pairs(images), Augmentation(), batch_size, seed=0, team=team)
+    return ViewSampler(pairs(images), Augmentation(), batch_size, seed=0, group=group)
 
 
 def write_folder(folder: Path, count: int, start: int = 0) -> Path:

@@ -1,16 +1,16 @@
-"""nnU-Net, a specialist from scratch (Sec. 4.1.1): its own planner, trainer and predictor, from its own package.
+"""nnU-Net, trained from scratch with the planner, trainer and predictor of its own package (Sec. 4.1.1).
 
-It meets the other methods once it is trained. In their loop it would no longer be nnU-Net, so it runs as its users run
-it, in a process and a folder of its own:
+It does not use our training loop, because in that loop it would no longer be nnU-Net. It runs in its own process and
+folder:
 
-work/job.json        what is trained, and for how long
-work/log.txt         whatever nnU-Net says
+work/job.json        the images and the configuration of the training
+work/log.txt         the output of nnU-Net
 work/raw/ preprocessed/ results/   its three folders
 
-Needs `pip install 'ptsam-auto[nnunet]'`; nothing of it is imported before it is called.
+It requires `pip install 'ptsam-auto[nnunet]'`, and is imported only when it is used.
 """
 
-# H W  an image's own size in px
+# H W  size of an image in px
 
 import importlib.util
 import json
@@ -35,29 +35,34 @@ from torch import Tensor, nn
 
 from ptsam_auto.data.dataset import Pair, fingerprint
 from ptsam_auto.errors import ConfigError, OutputError, PtsamError, SpecialistError, suggestion
+from ptsam_auto.files import json_sha256, write_json
+from ptsam_auto.terminal import Terminal
+from ptsam_auto.training.trainer import Trained
 
-NAME = "nnunet"  # as a method
-PREFIX = f"{NAME}."  # of its settings, where they stand among those of others
+NAME = "nnunet"  # name of the method
+PREFIX = f"{NAME}."  # prefix of its settings
 DATASET = "Dataset001_ptsam"
 CONFIGURATION = "2d"
 MODEL = Path("results") / DATASET / f"nnUNetTrainer__nnUNetPlans__{CONFIGURATION}"
 WEIGHTS = MODEL / "fold_all" / "checkpoint_final.pth"
-POLL = 0.5  # seconds between two looks at the process
+IGNORED = 2  # label of ignored pixels; nnU-Net requires that it is the last one
+CPU_MEMORY_GB = 1.0  # memory for its planner on a CPU; by default it plans patch and batch size for a GPU of 8 GB
+POLL_SECONDS = 0.5  # time between two checks of the process
 
 
 @dataclass(frozen=True)
 class NnunetConfig:
-    """What nnU-Net leaves to its user. All else - network, patch, batch, loss, schedule - it plans itself.
+    """The settings of nnU-Net that a user can choose. It plans network, patch, batch, loss and schedule itself.
 
     Args:
-        epochs: the paper's and nnU-Net's 1,000.
-        steps_per_epoch: 20 in the paper (Sec. 4.1.3), nnU-Net's own is 250.
-        gpu_memory_gb: that the planner sizes patch and batch for; None for its own choice, which wants a GPU. A CPU
-            does with 1 or less.
-        workers: processes that preprocess and augment.
+        epochs: Number of epochs (1,000 in the paper and in nnU-Net).
+        steps_per_epoch: Steps per epoch: 20 in the paper (Sec. 4.1.3), 250 by nnU-Net's own default.
+        gpu_memory_gb: GPU memory (GB) for which nnU-Net plans patch and batch size; None for its own default, which
+            requires a GPU. Use 1 or less on a CPU.
+        workers: Number of processes for preprocessing and augmentation.
 
     Raises:
-        ConfigError: a value outside its range.
+        ConfigError: A value is outside its range.
     """
 
     epochs: int = 1000
@@ -74,12 +79,12 @@ class NnunetConfig:
 
 
 def config_of(values: Mapping[str, Any]) -> NnunetConfig:
-    """The config from its fields' paths, such as {"nnunet.epochs": 100}.
+    """Create the configuration from settings such as {"nnunet.epochs": 100}.
 
     Raises:
-        ConfigError: there is no such field, or a value is of the wrong kind or outside its range.
+        ConfigError: There is no such setting, or a value is of the wrong type or outside its range.
     """
-    known = [PREFIX + each.name for each in fields(NnunetConfig)]
+    known = [PREFIX + field.name for field in fields(NnunetConfig)]
     for path, value in values.items():
         if path not in known:
             raise ConfigError(f"There is no setting {path}. {suggestion(path, known)}")
@@ -89,17 +94,47 @@ def config_of(values: Mapping[str, Any]) -> NnunetConfig:
     return NnunetConfig(**{path.removeprefix(PREFIX): value for path, value in values.items()})
 
 
-class Nnunet:
-    """An nnU-Net, with mirroring and overlapping windows at prediction, as its predictor does unasked.
+@dataclass(frozen=True)
+class NnunetTrainer:
+    """Trains nnU-Net's 2-D configuration with nnU-Net's own trainer; see `training.trainer.Trainer`.
+
+    nnU-Net does not use the seed, so two runs give different results.
 
     Args:
-        design: what its planner decided: plans, dataset and mirroring, JSON types.
-        weights: by name; None leaves them to chance, for whoever fills `trainable()`.
-        device: as torch names it.
+        config: Configuration of the training.
+    """
+
+    config: NnunetConfig
+
+    def train(
+        self,
+        images: Sequence[Pair],
+        seed: int,
+        folder: Path,
+        device: str,
+        terminal: Terminal | None = None,
+    ) -> Trained:
+        """Train; after an interruption, another call continues from nnU-Net's last checkpoint."""
+        terminal = terminal or Terminal.silent()
+        key = json_sha256([fingerprint(images), asdict(self.config)])[:12]
+        began = time.perf_counter()
+        with terminal.bar("Training") as update:
+            model, curve = train(images, folder / f"nnunet-{key}", self.config, device=device, progress=update)
+        steps = self.config.epochs * self.config.steps_per_epoch
+        return Trained(model, curve, steps, seconds=time.perf_counter() - began, design=model.design)
+
+
+class Nnunet:
+    """An nnU-Net. It predicts with mirroring and overlapping windows, the default of nnU-Net's predictor.
+
+    Args:
+        design: Plans, dataset and mirroring that its planner has decided, JSON types.
+        weights: Weights by name; None for random weights, which the caller can replace through `trainable()`.
+        device: Device, such as "cpu" or "cuda:0".
 
     Raises:
         PtsamError: nnU-Net is not installed.
-        SpecialistError: the design names something to run that is no part of a network.
+        SpecialistError: The design refers to a class that is not a network or a layer.
     """
 
     def __init__(self, design: Mapping[str, Any], weights: Mapping[str, Tensor] | None, device: str) -> None:
@@ -111,7 +146,7 @@ class Nnunet:
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
         self.design, self.device = dict(design), torch.device(device)
-        with _silence():
+        with _suppress_output():
             plans = PlansManager(design["plans"])
             configuration = plans.get_configuration(CONFIGURATION)
             network = nnUNetTrainer.build_network_architecture(
@@ -136,20 +171,20 @@ class Nnunet:
             )
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """What training changes, by name: everything, the heads of deep supervision included, as in Table 1."""
+        """Return all parameters by name, including the heads of deep supervision, as in Table 1."""
         return dict(self._network.named_parameters())
 
     def probability(self, image: np.ndarray) -> np.ndarray:
-        """The chance of foreground (H W, float32, 0 to 1) in an image (H W 3, uint8, RGB)."""
+        """Return the foreground probability (H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
         planes_31HW = image.transpose(2, 0, 1)[:, None].astype(np.float32)
-        with _silence():
-            _, chances_21HW = self._predictor.predict_single_npy_array(
+        with _suppress_output():
+            _, probabilities_21HW = self._predictor.predict_single_npy_array(
                 planes_31HW, {"spacing": (999, 1, 1)}, save_or_return_probabilities=True
             )
-        return chances_21HW[1, 0].astype(np.float32)
+        return probabilities_21HW[1, 0].astype(np.float32)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """The mask (H W, bool) of an image (H W 3, uint8, RGB)."""
+        """Return the mask (H W, bool) of an image (H W 3, uint8, RGB)."""
         return self.probability(image) > 0.5
 
 
@@ -159,17 +194,17 @@ def _check_installed() -> None:
 
 
 def _check_parts(design: Mapping[str, Any]) -> None:
-    """A design may come from anywhere, and nnU-Net imports and calls what it names."""
+    """Check that a design names only networks and layers of known packages, because nnU-Net calls them."""
     for configuration in design["plans"]["configurations"].values():
         architecture = configuration.get("architecture", {})
-        named = {architecture.get("network_class_name"): "dynamic_network_architectures."}
+        packages = {architecture.get("network_class_name"): "dynamic_network_architectures."}
         for keyword in architecture.get("_kw_requires_import", ()):
-            named[architecture["arch_kwargs"][keyword]] = "torch.nn."
-        for name, package in named.items():
-            found = pydoc.locate(name) if str(name).startswith(package) else None
-            if name is not None and not (isinstance(found, type) and issubclass(found, nn.Module)):
+            packages[architecture["arch_kwargs"][keyword]] = "torch.nn."
+        for name, package in packages.items():
+            layer = pydoc.locate(name) if str(name).startswith(package) else None
+            if name is not None and not (isinstance(layer, type) and issubclass(layer, nn.Module)):
                 raise SpecialistError(
-                    f"nnU-Net's plans name {name}; expected a part of a network, of {package[:-1]}. It was not loaded."
+                    f"nnU-Net's plans name {name}; expected a network or a layer of {package[:-1]}. It was not loaded."
                 )
 
 
@@ -181,27 +216,28 @@ def train(
     device: str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Nnunet, dict[str, list[float]]]:
-    """Train nnU-Net's 2-D configuration on all of the images; none is kept back, as none is for the other methods.
+    """Train nnU-Net's 2-D configuration on all images, without a validation set, like the other methods.
 
-    Stopped or killed and called again it continues: preprocessing once finished is not repeated, training goes on from
-    nnU-Net's last checkpoint (every twentieth of the epochs). nnU-Net draws from no seed, so two runs differ.
+    After an interruption, another call continues: finished preprocessing is not repeated, and training continues from
+    nnU-Net's last checkpoint (every twentieth of the epochs). nnU-Net does not use the seed, so two runs give
+    different results.
 
     Args:
-        pairs: the training images.
-        work: nnU-Net's folder; made if it is missing.
-        config: how long, and for what machine.
+        pairs: Training images.
+        work: nnU-Net's folder; it is created if it does not exist.
+        config: Configuration of the training.
         device: "cuda", "mps" or "cpu".
-        progress: called with (epochs begun, epochs in all).
+        progress: Function that is called with (epochs started, total epochs).
 
     Returns:
-        As `trained`.
+        The network and its learning curve, see `trained`.
 
     Raises:
         PtsamError: nnU-Net is not installed, or failed.
-        OutputError: the folder holds another training, or cannot be written to.
+        OutputError: The folder holds another training, or cannot be written to.
     """
     _check_installed()
-    _claim(work, {"data": fingerprint(pairs), "nnunetv2": version("nnunetv2"), **asdict(config)})
+    _check_work_folder(work, {"data": fingerprint(pairs), "nnunetv2": version("nnunetv2"), **asdict(config)})
     if not (work / WEIGHTS).exists():
         if not (work / "raw" / DATASET / "dataset.json").exists():
             write_raw(pairs, work / "raw" / DATASET)
@@ -211,18 +247,18 @@ def train(
 
 
 def trained(work: Path, config: NnunetConfig, device: str) -> tuple[Nnunet, dict[str, list[float]]]:
-    """What `train` left in its folder, and its curve.
+    """Load the trained network and its learning curve from the folder of `train`.
 
-    nnU-Net's weights are a pickle there: open only a folder that `train` wrote here, none that you were sent.
+    nnU-Net's weights are a pickle file there: never use this on a folder from other people.
 
     Args:
-        work: a folder that `train` finished.
-        config: that it was finished with.
-        device: as torch names it.
+        work: Folder of a finished training.
+        config: Configuration of that training.
+        device: Device, such as "cpu" or "cuda:0".
 
     Returns:
-        The network, and at the end of each epoch step, loss (nnU-Net's: cross-entropy minus Dice, weighted over sizes)
-        and learning rate.
+        The network, and its learning curve: step, loss (nnU-Net's: cross-entropy minus Dice, weighted over sizes) and
+        learning rate at the end of each epoch.
     """
     checkpoint = torch.load(work / WEIGHTS, map_location="cpu", weights_only=False)
     design = {
@@ -231,7 +267,7 @@ def trained(work: Path, config: NnunetConfig, device: str) -> tuple[Nnunet, dict
         "mirroring": list(checkpoint["inference_allowed_mirroring_axes"]),
     }
     logged = checkpoint["logging"]
-    if "train_losses" not in logged:  # since 2.7 one of several loggers
+    if "train_losses" not in logged:  # since version 2.7 there are several loggers
         logged = logged["local_logger"]
     curve = {
         "step": [float(config.steps_per_epoch * (epoch + 1)) for epoch in range(config.epochs)],
@@ -241,14 +277,14 @@ def trained(work: Path, config: NnunetConfig, device: str) -> tuple[Nnunet, dict
     return Nnunet(design, checkpoint["network_weights"], device), curve
 
 
-def _claim(work: Path, job: dict[str, Any]) -> None:
+def _check_work_folder(work: Path, job: dict[str, Any]) -> None:
     path = work / "job.json"
     try:
         work.mkdir(parents=True, exist_ok=True)
         if not path.exists() and any(work.iterdir()):
-            raise OutputError(f"{work} is not empty and not nnU-Net's.\nChoose another folder, or empty it first.")
+            raise OutputError(f"{work} is not empty and is not a folder of nnU-Net.\nChoose another folder.")
         if not path.exists():
-            path.write_text(json.dumps(job, indent=2))
+            write_json(path, job)
         if json.loads(path.read_text()) != job:
             raise OutputError(f"{work} holds another training of nnU-Net, see {path}.\nChoose another folder.")
     except OSError as error:
@@ -256,35 +292,40 @@ def _claim(work: Path, job: dict[str, Any]) -> None:
 
 
 def write_raw(pairs: Sequence[Pair], folder: Path) -> None:
-    """Write the images as nnU-Net wants them, dataset.json last: a folder that has it is whole."""
+    """Write the images in nnU-Net's format. dataset.json is written last: a folder that contains it is complete."""
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True, exist_ok=True)
+    labels = {"background": 0, "foreground": 1}
     for number, pair in enumerate(pairs):
         sample = pair.load()
         Image.fromarray(sample.image).save(folder / "imagesTr" / f"case{number:05d}_0000.png")
-        Image.fromarray(sample.mask.astype(np.uint8)).save(folder / "labelsTr" / f"case{number:05d}.png")
+        marked = sample.mask.astype(np.uint8)
+        if sample.ignored is not None:
+            labels["ignore"] = IGNORED
+            marked[sample.ignored] = IGNORED
+        Image.fromarray(marked).save(folder / "labelsTr" / f"case{number:05d}.png")
     description = {
         "channel_names": {"0": "red", "1": "green", "2": "blue"},
-        "labels": {"background": 0, "foreground": 1},
+        "labels": labels,
         "numTraining": len(pairs),
         "file_ending": ".png",
     }
-    (folder / "dataset.json").write_text(json.dumps(description, indent=2))
+    write_json(folder / "dataset.json", description)
 
 
 def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int, int], None]) -> None:
-    """Plan, preprocess and train in a process that ends when this one does, whatever ends it."""
-    own = {f"nnUNet_{name}": str(work.resolve() / name) for name in ("raw", "preprocessed", "results")}
-    own |= {"nnUNet_n_proc_DA": str(config.workers), "nnUNet_def_n_proc": str(config.workers)}
-    own["nnUNet_wandb_enabled"] = "0"  # nothing leaves this machine
+    """Plan, preprocess and train in a child process, which is stopped when this process ends for any reason."""
+    variables = {f"nnUNet_{name}": str(work.resolve() / name) for name in ("raw", "preprocessed", "results")}
+    variables |= {"nnUNet_n_proc_DA": str(config.workers), "nnUNet_def_n_proc": str(config.workers)}
+    variables["nnUNet_wandb_enabled"] = "0"  # no data is sent to another machine
     log = work / "log.txt"
     command = [sys.executable, "-m", "ptsam_auto.baselines.nnunet_process", str(work.resolve()), device]
     with (
         log.open("w") as output,
         subprocess.Popen(
             command,
-            env={**os.environ, **own},
-            stdin=subprocess.PIPE,  # held open by us alone; its end is how the process learns of ours
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,  # the child process exits when this pipe is closed
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -292,11 +333,11 @@ def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int,
     ):
         try:
             while process.poll() is None:
-                begun = re.findall(r"^.*: Epoch (\d+)\s*$", log.read_text(errors="replace"), re.MULTILINE)
-                progress(int(begun[-1]) if begun else 0, config.epochs)
-                time.sleep(POLL)
+                epochs = re.findall(r"^.*: Epoch (\d+)\s*$", log.read_text(errors="replace"), re.MULTILINE)
+                progress(int(epochs[-1]) if epochs else 0, config.epochs)
+                time.sleep(POLL_SECONDS)
         finally:
-            # Its own processes too; they are of its group.
+            # Kill the whole process group, which includes its child processes.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
@@ -305,7 +346,7 @@ def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int,
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Without what nnU-Net's predictor says about each of its steps."""
+def _suppress_output() -> Iterator[None]:
+    """Suppress the output of nnU-Net's predictor."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield

@@ -1,8 +1,9 @@
-"""What runs in nnU-Net's own process, started by `nnunet`: it plans and preprocesses, then trains from where it stood.
+"""Runs in nnU-Net's own process, which `nnunet` starts: planning, preprocessing, then training.
 
     python -m ptsam_auto.baselines.nnunet_process WORK DEVICE
 
-nnU-Net finds its folders by the environment, which `nnunet` sets.
+An interrupted training continues from its last checkpoint. nnU-Net's folders are given by environment variables, which
+`nnunet` sets.
 """
 
 import json
@@ -19,13 +20,14 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 
 from ptsam_auto.baselines.nnunet import DATASET
+from ptsam_auto.files import replacing
 
 DATASET_ID = 1
-CHECKPOINTS = 20  # in a whole training; of nnU-Net's own 1,000 epochs that is every 50th, as it does
+CHECKPOINTS = 20  # in a complete training; of nnU-Net's own 1,000 epochs that is every 50th, its own default
 
 
 def main(work: Path, device: str) -> None:
-    """Do what job.json says."""
+    """Run the training that job.json describes."""
     job = json.loads((work / "job.json").read_text())
     prepared = work / "prepared"
     if not prepared.exists():
@@ -36,23 +38,23 @@ def main(work: Path, device: str) -> None:
     trainer = get_trainer_from_args(DATASET, "2d", "all", continue_training=True, device=torch.device(device))
     trainer.num_epochs = job["epochs"]
     trainer.num_iterations_per_epoch = job["steps_per_epoch"]
-    # Its pseudo Dice is for people to look at, here on the training images: nothing of the result depends on it.
+    # nnU-Net's pseudo Dice, here on the training images, is only informative; it does not influence the result.
     trainer.num_val_iterations_per_epoch = 1
     trainer.save_every = max(1, job["epochs"] // CHECKPOINTS)
-    trainer.save_checkpoint = partial(_save_whole, trainer.save_checkpoint)
+    trainer.save_checkpoint = partial(_save_atomically, trainer.save_checkpoint)
     maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
     trainer.run_training()
 
 
-def _save_whole(save: Callable[[str], None], path: str) -> None:
-    """A checkpoint appears only when it is complete: killed in the middle of one, training goes on from the last."""
-    save(f"{path}.part")
-    Path(f"{path}.part").replace(path)
+def _save_atomically(save: Callable[[str], None], path: str) -> None:
+    """Write a checkpoint atomically. If the process is killed meanwhile, training continues from the previous one."""
+    with replacing(Path(path)) as unfinished:
+        save(str(unfinished))
 
 
 def _end_with_parent() -> None:
-    """Our standard input ends when the process that started us does; then we end, and what we started with us."""
-    os.read(0, 1)  # not sys.stdin, whose lock processes forked meanwhile would inherit
+    """Kill this process and its children when standard input is closed, that is, when the parent process ends."""
+    os.read(0, 1)  # not sys.stdin, because processes that are forked meanwhile would inherit its lock
     os.killpg(0, signal.SIGKILL)
 
 

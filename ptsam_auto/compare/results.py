@@ -1,4 +1,4 @@
-"""What came of a comparison, and the paper's Table 2 made of it."""
+"""The results of a comparison, and the paper's Table 2."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,29 +10,30 @@ import pyarrow as pa
 from pyarrow import parquet
 from scipy.stats import wilcoxon
 
-from ptsam_auto.compare.bout import UNTUNED
-from ptsam_auto.compare.entries import ENTRIES
+from ptsam_auto.compare.entries import ENTRIES, UNTUNED
+from ptsam_auto.compare.record import Event, Failed, Finished
+from ptsam_auto.files import replacing
 
-LEVEL = 0.05  # of the test that says which methods are not worse than the best
-LEAST = 6  # images; with fewer no signed-rank test can reach the level
-COST = ("seconds", "peak_bytes", "trainable", "bytes")
+SIGNIFICANCE_LEVEL = 0.05  # Level of the test that finds the methods that are not worse than the best.
+MIN_IMAGES = 6  # Smallest number of images for the test; with fewer images no p-value can be below the level.
+COST_FIELDS = ("seconds", "peak_bytes", "trainable", "bytes")
 
 
 @dataclass(frozen=True)
 class Result:
-    """A bout that ended.
+    """The result of a finished training.
 
     Args:
-        dataset: its name.
-        split: its number.
-        size: training images that were asked for; 0 for the untuned SAM.
-        entry: who, see `entries`; or "untuned".
-        train: training images.
-        dice: 0 to 1, of each held-out image, by name.
-        seconds: of training.
-        peak_bytes: of memory.
-        trainable: numbers.
-        bytes: that ship.
+        dataset: Name of the dataset.
+        split: Number of the split.
+        size: Requested number of training images; 0 for the untuned SAM.
+        entry: Name of the method, see `compare.entries`, or "untuned".
+        train: Number of training images.
+        dice: Dice of each held-out image, 0 to 1, by name.
+        seconds: Training time in seconds.
+        peak_bytes: Peak memory in bytes.
+        trainable: Number of learned parameters.
+        bytes: Size of the learned parameters in bytes.
     """
 
     dataset: str
@@ -46,119 +47,138 @@ class Result:
     trainable: int
     bytes: int
 
+    @classmethod
+    def of(cls, event: Finished) -> "Result":
+        """Create a result from an event."""
+        key, outcome = event.training, event.outcome
+        return cls(
+            dataset=key.dataset,
+            split=key.split,
+            size=key.size,
+            entry=key.entry,
+            train=key.train,
+            dice=outcome.dice,
+            seconds=outcome.seconds,
+            peak_bytes=outcome.peak_bytes,
+            trainable=outcome.trainable,
+            bytes=outcome.bytes,
+        )
+
     @property
     def mean(self) -> float:
-        """Over the images, 0 to 1."""
+        """Return the mean Dice over the images, 0 to 1."""
         return float(np.mean(list(self.dice.values())))
 
 
-def results_of(events: Iterable[dict[str, Any]]) -> list[Result]:
-    """Every bout that ended; of one that was run again the last."""
-    last = {event["bout"]: event for event in events}
-    fields = Result.__dataclass_fields__
-    return [Result(**{name: event[name] for name in fields}) for event in last.values() if event["event"] == "ended"]
+def results_of(events: Iterable[Event]) -> list[Result]:
+    """Return the results of all finished trainings. If a training was repeated, its last result counts."""
+    last = {event.training.name: event for event in events}
+    return [Result.of(event) for event in last.values() if isinstance(event, Finished)]
 
 
-def failures_of(events: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Every bout that failed for good, and why."""
-    last = {event["bout"]: event for event in events}
-    return {name: event["error"] for name, event in last.items() if event["event"] == "failed"}
+def failures_of(events: Iterable[Event]) -> dict[str, str]:
+    """Return the names of all failed trainings and their error messages."""
+    last = {event.training.name: event for event in events}
+    return {name: event.error for name, event in last.items() if isinstance(event, Failed)}
 
 
 def title_of(entry: str) -> str:
-    """For people."""
-    return ENTRIES[entry].title if entry in ENTRIES else "untuned SAM"
+    """Return the name of a method for tables and figures."""
+    return ENTRIES[entry].title if entry in ENTRIES else UNTUNED.title
 
 
 def entries_in(results: Sequence[Result]) -> list[str]:
-    """Who took part, in the paper's order; the untuned SAM last."""
-    found = {result.entry for result in results}
-    return [name for name in (*ENTRIES, UNTUNED) if name in found]
+    """Return the names of the methods in the results, in the order of the paper; the untuned SAM is last."""
+    names = {result.entry for result in results}
+    return [name for name in (*ENTRIES, UNTUNED.name) if name in names]
 
 
-def select(results: Sequence[Result], **wanted: Any) -> list[Result]:  # noqa: ANN401 - a field's value
-    """Those whose fields have these values, by split."""
-    found = [result for result in results if all(getattr(result, key) == value for key, value in wanted.items())]
-    return sorted(found, key=lambda result: result.split)
+def select(results: Sequence[Result], **fields: Any) -> list[Result]:  # noqa: ANN401 - a field's value
+    """Return the results whose fields have these values, sorted by split."""
+    selected = [result for result in results if all(getattr(result, key) == value for key, value in fields.items())]
+    return sorted(selected, key=lambda result: result.split)
 
 
 def mean_and_std(results: Sequence[Result]) -> tuple[float, float]:
-    """Of the splits' means, 0 to 1, as Table 2 has them (n - 1; 0 of a single split)."""
+    """Return mean and standard deviation of Dice over the splits, 0 to 1 (n - 1; 0 for a single split; Table 2)."""
     means = [result.mean for result in results]
     return float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
 
 
-def as_good(results: Sequence[Result], best: str, other: str) -> bool:
-    """Whether `other` is not significantly worse than `best`: Wilcoxon's test over the images of all splits.
+def not_significantly_worse(results: Sequence[Result], best: str, other: str) -> bool:
+    """Return whether `other` is not significantly worse than `best`: Wilcoxon's test over the images of all splits.
 
     Args:
-        results: of one dataset and size.
-        best: an entry.
-        other: an entry; both are measured on the same images.
+        results: Results of one dataset and size.
+        best: Name of the best method.
+        other: Name of another method, which is evaluated on the same images.
     """
     first, second = (
         {(r.split, image): dice for r in select(results, entry=name) for image, dice in r.dice.items()}
         for name in (best, other)
     )
     shared = sorted(first.keys() & second.keys())
-    apart = np.array([first[key] - second[key] for key in shared])
-    if len(apart) < LEAST or not apart.any():
-        return not apart.any()
-    return bool(wilcoxon(apart, alternative="greater").pvalue >= LEVEL)
+    differences = np.array([first[key] - second[key] for key in shared])
+    if len(differences) < MIN_IMAGES or not differences.any():
+        return not differences.any()
+    return bool(wilcoxon(differences, alternative="greater").pvalue >= SIGNIFICANCE_LEVEL)
 
 
 def table_2(results: Sequence[Result]) -> str:
-    """Markdown: Dice in percent, mean and deviation over splits; the best bold, what is as good with a star."""
+    """Return Table 2 as Markdown: mean and standard deviation of Dice over splits, in percent.
+
+    The best method is bold. Methods that are not significantly worse have a star.
+    """
     entries = entries_in(results)
     lines = [["dataset", "images", *map(title_of, entries)]]
-    untuned = select(results, entry=UNTUNED)
+    untuned = select(results, entry=UNTUNED.name)
     for dataset in dict.fromkeys(result.dataset for result in results):
-        # Before anything is trained, the untuned SAM has a line of its own.
+        # If there are only results of the untuned SAM, they are shown in a row.
         for size in sorted({r.size for r in select(results, dataset=dataset)} - {0}) or [0]:
-            here = select(results, dataset=dataset, size=size)
-            scores = {name: mean_and_std(found) for name in entries if (found := select(here, entry=name))}
+            row_results = select(results, dataset=dataset, size=size)
+            by_name = {name: select(row_results, entry=name) for name in entries}
+            scores = {name: mean_and_std(selected) for name, selected in by_name.items() if selected}
             best = max(scores, key=lambda name: scores[name][0])
-            if control := select(untuned, dataset=dataset):
-                scores[UNTUNED] = mean_and_std(control)
-            train = max(result.train for result in here)
+            if untuned_results := select(untuned, dataset=dataset):
+                scores[UNTUNED.name] = mean_and_std(untuned_results)
+            train = max(result.train for result in row_results)
             cells = []
             for name in entries:
                 if name not in scores:
                     cells.append("-")
                     continue
                 text = f"{100 * scores[name][0]:.1f} ± {100 * scores[name][1]:.1f}"
-                star = name not in (best, UNTUNED) and as_good(here, best, name)
+                star = name not in (best, UNTUNED.name) and not_significantly_worse(row_results, best, name)
                 cells.append(f"**{text}**" if name == best else text + " \\*" * star)
             lines.append([dataset, str(train), *cells])
     return _markdown(lines)
 
 
 def costs(results: Sequence[Result]) -> str:
-    """Markdown: what each method costs, beyond the paper: medians over its trainings."""
-    lines = [["method", "learned numbers", "ships", "training", "peak memory"]]
+    """Return the costs of each method as Markdown: medians over its trainings. This table is not in the paper."""
+    lines = [["method", "learned numbers", "file size", "training", "peak memory"]]
     for name in entries_in(results):
-        found = select(results, entry=name)
-        seconds, peak, trainable, size = (float(np.median([getattr(r, key) for r in found])) for key in COST)
+        selected = select(results, entry=name)
+        seconds, peak, trainable, size = (float(np.median([getattr(r, key) for r in selected])) for key in COST_FIELDS)
         lines.append([title_of(name), f"{trainable:,.0f}", _bytes(size), f"{seconds:.0f} s", _bytes(peak)])
     return _markdown(lines)
 
 
 def write_parquet(results: Sequence[Result], path: Path) -> None:
-    """A row for each image that was measured."""
+    """Write one row per evaluated image to a Parquet file."""
     rows = [
         {"dataset": r.dataset, "split": r.split, "size": r.size, "method": r.entry, "train": r.train, "image": image}
-        | {"dice": dice, **{key: getattr(r, key) for key in COST}}
+        | {"dice": dice, **{key: getattr(r, key) for key in COST_FIELDS}}
         for r in results
         for image, dice in r.dice.items()
     ]
-    unfinished = path.with_suffix(".part")
-    parquet.write_table(pa.Table.from_pylist(rows), unfinished)
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        parquet.write_table(pa.Table.from_pylist(rows), unfinished)
 
 
 def _bytes(count: float) -> str:
     for unit, size in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
-        if count >= size * 999.5 / 1024:  # a thousand of the smaller unit would take four digits
+        if count >= size * 999.5 / 1024:  # The unit changes at 999.5, so that there are at most three digits.
             return f"{count / size:.3g} {unit}"
     return f"{count:.0f} B"
 

@@ -1,4 +1,4 @@
-"""Ray, started quietly on this machine or joined where it runs already."""
+"""Starts Ray on this machine or connects to a running cluster."""
 
 import logging
 import os
@@ -6,99 +6,86 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ptsam_auto.distributed.ray_api import ray
 from ptsam_auto.errors import ClusterError
 
-# Before Ray is imported; what the user has set stands.
-for _name, _value in {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # How often Ray Train looks at its workers, seconds: also how long a report may wait.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    # Seconds that a worker has to leave one trial before Tune hands it another; Ray's 2 are short on a busy machine.
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-}.items():
-    os.environ.setdefault(_name, _value)
-
-import ray  # noqa: E402
-
-STARTS = 3  # attempts at starting Ray, which waits 30 s for itself; a busy machine takes longer
-STORE = 200 * 2**20  # bytes of Ray's object store on this machine; nothing large ever goes through it
-LATE = 1e-9  # Ray counts in ten-thousandths; what fits must not fall short by a rounding
+START_ATTEMPTS = 3  # Number of attempts to start Ray. An attempt ends after 30 s; a busy machine may need longer.
+OBJECT_STORE_BYTES = 200 * 2**20  # Size of Ray's object store on this machine; only small objects are sent.
+ROUNDING_TOLERANCE = 1e-9  # Ray rounds resources to 1/10,000; with this tolerance no task is lost by rounding.
 
 
 @contextmanager
-def running(address: str | None, dashboard: bool = False) -> Iterator[None]:
-    """Ray for as long as this lasts; one that runs in this process already is used and left running.
+def ray_session(address: str | None, dashboard: bool = False) -> Iterator[None]:
+    """Provide Ray inside the `with` block. If Ray is already initialised in this process, it is used and left running.
 
     Args:
-        address: of a running cluster, as Ray has it; by default $RAY_ADDRESS, or else Ray starts on this machine's
-            loopback interface, with the cores that this process may use.
-        dashboard: start it too; Ray Train's cleaner asks it whose training has died, and frees the places.
+        address: Address of a running cluster, in Ray's format. Default: the environment variable RAY_ADDRESS; if it is
+            not set, Ray is started on the loopback interface of this machine, with the cores that this process may use.
+        dashboard: Whether to start the dashboard too. Ray Train needs it to free the resources of failed workers.
 
     Raises:
-        ClusterError: it does not answer, or does not start.
+        ClusterError: Ray does not answer or does not start.
     """
-    ours = not ray.is_initialized()
-    if ours:
+    is_new = not ray.is_initialized()
+    if is_new:
         _start(address, dashboard)
     try:
         yield
     finally:
-        if ours:
+        if is_new:
             ray.shutdown()
 
 
 def _start(address: str | None, dashboard: bool) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
-    where: dict[str, Any] = {"address": address}
+    options: dict[str, Any] = {"address": address}
     if not address:
-        where = {"address": "local", "num_cpus": cores(), "_node_ip_address": "127.0.0.1"}
-        where |= {"object_store_memory": STORE, "include_dashboard": dashboard, "dashboard_host": "127.0.0.1"}
-    for attempt in range(1, STARTS + 1):
+        options = {"address": "local", "num_cpus": cores(), "_node_ip_address": "127.0.0.1"}
+        options |= {
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "include_dashboard": dashboard,
+            "dashboard_host": "127.0.0.1",
+        }
+    for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
             return
-        except Exception as error:  # Ray has no narrower type for it
+        except Exception as error:  # Ray has no narrower error type for this.
             ray.shutdown()
-            if attempt == STARTS or address:
-                whose = f"No Ray cluster answers at {address}" if address else "Ray did not start on this machine"
+            if attempt == START_ATTEMPTS or address:
+                problem = f"No Ray cluster answers at {address}" if address else "Ray did not start on this machine"
                 raise ClusterError(
-                    f"{whose}: {str(error).splitlines()[0]}\nNothing is lost: run the command again."
+                    f"{problem}: {str(error).splitlines()[0]}\nRun the command again. All earlier results are kept."
                 ) from None
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_each(workers: int, address: str | None) -> int:
-    """Threads for each of some workers: this machine's cores shared out, one where other machines are meant."""
-    alone = not (address or os.environ.get("RAY_ADDRESS"))
-    return max(1, cores() // workers) if alone else 1
+    """Return the number of threads per worker: cores / workers on this machine, 1 on a cluster."""
+    is_local = not (address or os.environ.get("RAY_ADDRESS"))
+    return max(1, cores() // workers) if is_local else 1
 
 
-def room(what: str, wants: Mapping[str, float], advice: str) -> int:
-    """How many of something fit on the cluster at once, at least 1.
+def capacity(subject: str, needs: Mapping[str, float], advice: str) -> int:
+    """Return how many tasks with these needs can run on the cluster at the same time, at least 1.
 
     Args:
-        what: and the verb, such as "A trial wants".
-        wants: CPU and GPU; 0 is none.
-        advice: what to do where there is no room.
+        subject: Start of the error message: subject and verb, such as "A trial needs".
+        needs: Numbers of CPUs and GPUs of one task; 0 means none.
+        advice: Last line of the error message.
 
     Raises:
-        ClusterError: there is no room for one.
+        ClusterError: One task needs more than the cluster has.
     """
-    has = ray.cluster_resources()
-    found = min(int(has.get(kind, 0.0) / want + LATE) for kind, want in wants.items() if want)
-    if found < 1:
-        wanted, there = (f"{each.get('CPU', 0):g} CPU and {each.get('GPU', 0):g} GPU" for each in (wants, has))
-        raise ClusterError(f"{what} {wanted}; Ray has {there}.\n{advice}")
-    return found
+    resources = ray.cluster_resources()
+    count = min(int(resources.get(kind, 0.0) / need + ROUNDING_TOLERANCE) for kind, need in needs.items() if need)
+    if count < 1:
+        needed, available = (
+            f"{amounts.get('CPU', 0):g} CPU and {amounts.get('GPU', 0):g} GPU" for amounts in (needs, resources)
+        )
+        raise ClusterError(f"{subject} {needed}; the Ray cluster has {available}.\n{advice}")
+    return count

@@ -1,4 +1,4 @@
-"""AutoSAM: the mask decoder trained whole, with a mask for each class, on a frozen image encoder (Sec. 4.1.1)."""
+"""AutoSAM: trains the complete mask decoder, with one mask per class, on a frozen image encoder (Sec. 4.1.1)."""
 
 import copy
 from dataclasses import dataclass
@@ -7,62 +7,66 @@ import torch
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import nn
 
-from ptsam_auto.adapt.freeze import frozen_twin
+from ptsam_auto.adapt.shared_weights import copy_sharing_weights
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods.prompt_free import PromptFreeSam, check_output
-from ptsam_auto.sam.generalist import DECODER_WIDTH
+from ptsam_auto.sam.network import DECODER_WIDTH
 
 BACKGROUND, FOREGROUND = 0, 1  # the two mask tokens
 
 
 @dataclass(frozen=True)
 class AutoSAMConfig:
-    """The rival that trains most on a frozen encoder: 3,645,344 numbers.
+    """Configuration of AutoSAM, which trains the most parameters of the methods with a frozen encoder: 3,645,344.
 
-    Table 1's count is that of a decoder with two mask tokens, one for each class, and without the IoU head. A pixel's
-    chance of foreground is the softmax over both masks, so its logit is their difference.
+    The parameter count in Table 1 matches a decoder with two mask tokens, one per class, and without the IoU head. The
+    foreground probability of a pixel is the softmax over both masks, so its logit is their difference.
 
-    What differs from the original (Hu, Xu and Shi, 2023): SAM's own encoding of positions and its IoU token stay, where
-    the original draws both at random. Optimiser, schedule and loss are those of all methods here.
+    There are two differences from the original (Hu, Xu and Shi, 2023): we keep SAM's position encoding and its IoU
+    token, while the original initialises both at random. Optimiser, schedule and loss are the same for all methods
+    here.
 
     Args:
-        name: the method's, in `registry`.
-        reading: "original", its code: the mask tokens start at random (normal), and the embedding for no prompt is left
-            out; or "sam", the same start as the other methods: SAM's tokens, and that embedding kept. The paper says
-            neither.
-        mask_token: the mask of SAM's four whose hypernetwork, and in the reading "sam" whose token, the foreground
-            starts with; the background has the first of the others. As in PTSAMConfig, it is the untuned SAM's output.
-        tiles: along an image's longer side, as in PTSAMConfig.
+        name: Name of the method in `sam_methods`.
+        reading: "original" follows the authors' code: the mask tokens start at random (normal), and the no-prompt
+            embedding is left out. "sam" starts like the other methods: SAM's mask tokens, and the no-prompt embedding
+            is kept. The paper does not say which.
+        mask_token: Index of the one of SAM's four masks whose hypernetwork (and with reading "sam" also its token) is
+            the initial value for the foreground; the background starts from the first of the others. As in
+            PTSAMConfig, this mask is the output of the untuned SAM.
+        tiles: Number of tiles along an image's longer side, as in PTSAMConfig.
+        scale: "absolute" or "relative", as in PTSAMConfig.
 
     Raises:
-        ConfigError: a value outside its range.
+        ConfigError: A value is outside its range.
     """
 
     name: str = "autosam"
     reading: str = "original"
     mask_token: int = 1
     tiles: int = 1
+    scale: str = "absolute"
 
     def __post_init__(self) -> None:
         if self.reading not in ("original", "sam"):
             raise ConfigError(f'method.reading is "{self.reading}"; expected "original" or "sam".')
-        check_output(self.mask_token, self.tiles)
+        check_output(self.mask_token, self.tiles, self.scale)
 
     @property
     def tunes_encoder(self) -> bool:
-        """Whether features change as training goes on."""
+        """Return False: the image encoder is frozen, so its features can be cached."""
         return False
 
 
 def build(sam: Sam, config: AutoSAMConfig, seed: int) -> PromptFreeSam:
-    """A SAM with a copy of its decoder to train.
+    """Return a SAM with a trainable copy of its decoder.
 
     Args:
-        sam: frozen here and left as it was.
-        config: see there.
-        seed: of the mask tokens' first values.
+        sam: SAM; its weights are set to frozen and are otherwise unchanged.
+        config: Configuration of the method.
+        seed: Random seed for the initial mask tokens.
     """
-    tuned = frozen_twin(sam)
+    tuned = copy_sharing_weights(sam)
     background = 1 if config.mask_token == 0 else 0
     tuned.mask_decoder = _with_masks(sam.mask_decoder, [background, config.mask_token])
     if config.reading == "original":
@@ -72,11 +76,11 @@ def build(sam: Sam, config: AutoSAMConfig, seed: int) -> PromptFreeSam:
         tuned.mask_decoder.mask_tokens.weight = nn.Parameter(tokens.to(device))
         nothing = torch.zeros_like(sam.prompt_encoder.no_mask_embed.weight)
         tuned.prompt_encoder.no_mask_embed.weight = nn.Parameter(nothing, requires_grad=False)
-    return PromptFreeSam(tuned, mask_token=FOREGROUND, background_token=BACKGROUND, tiles=config.tiles)
+    return PromptFreeSam(tuned, mask_token=FOREGROUND, background_token=BACKGROUND)
 
 
 def _with_masks(decoder: MaskDecoder, masks: list[int]) -> MaskDecoder:
-    """A trainable copy of the decoder that knows some of its masks only; the IoU token and head stay frozen."""
+    """Return a trainable copy of the decoder with only the given masks; the IoU token and head stay frozen."""
     chosen = copy.deepcopy(decoder).requires_grad_(True)
     chosen.iou_token.requires_grad_(False)
     chosen.iou_prediction_head.requires_grad_(False)

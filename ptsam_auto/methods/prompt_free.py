@@ -1,28 +1,37 @@
-"""What every SAM method becomes: a network from images to masks that needs no user prompt."""
+"""The network of all SAM-based methods, which maps images to masks without user prompts."""
 
-# B images  S input side, px  G patches a side
+# B images  S input side, px  G patches per side  H W size of an image, px
 
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from ptsam_auto.errors import ConfigError
-from ptsam_auto.sam.decode import decode
-from ptsam_auto.sam.encode import encode
+from ptsam_auto.resampling import resize_image
+from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam.mask_decoder import decode
+from ptsam_auto.sam.preprocess import to_input, to_original
+from ptsam_auto.sam.tiles import Tiling, ramp
+
+WHOLE = Tiling()
 
 
 class PromptFreeSam(nn.Module):
-    """A SAM with learned parts. What requires a gradient is learned and shipped; everything else stays as it was.
+    """A SAM with learned parts. Parameters that require a gradient are trained and saved; all others are frozen.
 
-    Two halves, so that a frozen encoder stays outside the gradient and its features can be kept.
+    `encode` and `decode` are separate, so that the features of a frozen encoder can be computed without gradients and
+    cached.
 
     Args:
-        sam: frozen but for what a method made trainable.
-        decoder_prompts: where they start, P 256, or None.
-        encoder_prompts: where they start, L P D, or None.
-        mask_token: which of SAM's four masks is the output, see `sam.decode`.
-        tiles: along an image's longer side, see `sam.tiles`; 1 shows the network whole images, as SAM does.
-        background_token: the mask that speaks for the background, where a method has one.
+        sam: SAM; frozen except for the parameters that the method trains.
+        decoder_prompts: Initial decoder prompts, P 256, or None.
+        encoder_prompts: Initial encoder prompts, L P D (P V for TinyViT), or None.
+        mask_token: Index of the one of SAM's four masks that is the output, see `sam.mask_decoder`.
+        tiling: Rule by which images are cut into tiles. By default the network sees whole images, as in SAM.
+        background_token: Index of the mask for the background, or None.
     """
 
     def __init__(
@@ -31,7 +40,7 @@ class PromptFreeSam(nn.Module):
         decoder_prompts: Tensor | None = None,
         encoder_prompts: Tensor | None = None,
         mask_token: int = 1,
-        tiles: int = 1,
+        tiling: Tiling = WHOLE,
         background_token: int | None = None,
     ) -> None:
         super().__init__()
@@ -39,45 +48,86 @@ class PromptFreeSam(nn.Module):
         self.decoder_prompts = None if decoder_prompts is None else nn.Parameter(decoder_prompts)
         self.encoder_prompts = None if encoder_prompts is None else nn.Parameter(encoder_prompts)
         self.mask_token = mask_token
-        self.tiles = tiles
+        self.tiling = tiling
         self.background_token = background_token
 
     @property
     def image_size(self) -> int:
-        """S, side of the square input in px."""
+        """Return S, the side of the square input in px."""
         return self.sam.image_encoder.img_size
 
     @property
     def device(self) -> torch.device:
-        """Where the network lives."""
+        """Return the device of the network."""
         return self.sam.pixel_mean.device
 
     @property
     def encoder_is_frozen(self) -> bool:
-        """Whether features depend on SAM alone, so that they can be kept."""
+        """Return whether features depend on SAM alone, so that they can be cached."""
         learned_inside = any(parameter.requires_grad for parameter in self.sam.image_encoder.parameters())
         return self.encoder_prompts is None and not learned_inside
 
     def encode(self, images_B3SS: Tensor) -> Tensor:
-        """Features, B 256 G G, of images normalised and padded as `sam.preprocess` does."""
+        """Return features, B 256 G G, of images that `sam.preprocess` has normalised and padded."""
         return encode(self.sam.image_encoder, images_B3SS, self.encoder_prompts)
 
     def decode(self, features_B256GG: Tensor) -> Tensor:
-        """Mask logits, B 4G 4G; above 0 is foreground."""
+        """Return mask logits, B 4G 4G; above 0 is foreground."""
         return decode(self.sam, features_B256GG, self.decoder_prompts, self.mask_token, self.background_token)
 
+    @torch.no_grad()
+    def probability(self, image: np.ndarray) -> np.ndarray:
+        """Return the foreground probability (H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
+        return self.blend((features[None] for features in self.tile_features(image)), *image.shape[:2])
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Return the mask (H W, bool, True is foreground) of an image (H W 3, uint8, RGB)."""
+        return self.probability(image) > 0.5
+
+    @torch.no_grad()
+    def tile_features(self, image: np.ndarray) -> Iterator[Tensor]:
+        """Encode each tile of an image (H W 3, uint8, RGB); yields one feature map, 256 G G, per tile."""
+        height, width = image.shape[:2]
+        for box in self.tiling.boxes(height, width, self.image_size):
+            tile = image[box]
+            inside = self.tiling.frame(tile.shape[0], tile.shape[1], self.image_size)
+            yield self.encode(to_input(self.sam, resize_image(tile, *inside), self.image_size)[None])[0]
+
+    @torch.no_grad()
+    def blend(self, features_1256GG: Iterable[Tensor], height: int, width: int) -> np.ndarray:
+        """Decode the tiles and blend them to one foreground probability map, H W, float32, 0 to 1.
+
+        Args:
+            features_1256GG: Features of each tile, in the order of `tile_features`.
+            height: H, height of the image, px.
+            width: W, width of the image, px.
+        """
+        total, weight = np.zeros((2, height, width), np.float32)
+        boxes = self.tiling.boxes(height, width, self.image_size)
+        for box, features in zip(boxes, features_1256GG, strict=True):
+            rows, columns = total[box].shape
+            inside = self.tiling.frame(rows, columns, self.image_size)
+            logits = self.decode(features)[0]
+            probability = to_original(logits, inside, (rows, columns), self.image_size).sigmoid().cpu().numpy()
+            tile_weight = ramp(rows, columns)
+            total[box] += tile_weight * probability
+            weight[box] += tile_weight
+        return total / weight
+
     def trainable(self) -> dict[str, nn.Parameter]:
-        """What training changes, by name: all that a specialist has to ship."""
+        """Return the learned parameters by name; these are saved with a specialist."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
 
-def check_output(mask_token: int, tiles: int) -> None:
-    """Refuse what no method can do, in the words that all their configs share.
+def check_output(mask_token: int, tiles: int, scale: str) -> None:
+    """Check the settings that the configurations of all SAM-based methods share.
 
     Raises:
-        ConfigError: SAM has no such mask, or there is no tile.
+        ConfigError: SAM has no such mask, there is less than one tile, or scale is not "absolute" or "relative".
     """
     if mask_token not in range(4):
-        raise ConfigError(f"method.mask_token is {mask_token}; SAM has four, 0 to 3.")
+        raise ConfigError(f"method.mask_token is {mask_token}; SAM has four masks, 0 to 3.")
     if tiles < 1:
         raise ConfigError(f"method.tiles is {tiles}; expected at least 1.")
+    if scale not in ("absolute", "relative"):
+        raise ConfigError(f'method.scale is "{scale}"; expected "absolute" or "relative".')

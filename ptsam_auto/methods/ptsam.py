@@ -12,20 +12,24 @@ from ptsam_auto.methods.prompt_free import PromptFreeSam, check_output
 
 @dataclass(frozen=True)
 class PTSAMConfig:
-    """The paper's method; defaults are the paper's where it speaks.
+    """Configuration of the paper's method. The defaults follow the paper where it gives a value.
 
     Args:
-        name: the method's, in `registry`.
-        decoder_prompts: n_md, at least 1 (8 in Sec. 4.1.3; 2,048 numbers).
-        encoder_prompts: n_ie in each layer, 0 leaves the encoder frozen (8 in Sec. 4.1.3; 73,728 numbers on ViT-B).
-        mask_token: which of SAM's four masks is the output. The paper uses "the first of the three" (Sec. 3.2); our
-            reading is 1, the first of the trio for ambiguous prompts. 0 is SAM's single mask.
-        tiles: along an image's longer side, each shown to the network at its full input size; 1 is the paper's whole
-            image. Two of nano's 512 px show about what SAM sees at 1,024 px.
-        prompt_std: standard deviation of the decoder prompts' start; the paper is silent.
+        name: Name of the method in `sam_methods`.
+        decoder_prompts: n_md, number of prompts in the mask decoder, at least 1 (8 in Sec. 4.1.3; 2,048 numbers).
+        encoder_prompts: n_ie, number of prompts in each layer of the image encoder; 0 leaves the encoder frozen (8 in
+            Sec. 4.1.3; 73,728 numbers on ViT-B).
+        mask_token: Index of the one of SAM's four masks that is the output. The paper uses "the first of the three"
+            (Sec. 3.2); our reading is 1, the first of the three masks for ambiguous prompts. 0 is SAM's single mask.
+        tiles: Number of tiles along an image's longer side. Each tile is scaled to the input size of the network; 1 is
+            the whole image, as in the paper. Two tiles of nano's 512 px show about what SAM sees at 1,024 px.
+        scale: "absolute": a tile of any image covers as many px as a tile of a typical training image, so all images
+            are shown at the same magnification. "relative": every image is cut into the same number of tiles, whatever
+            its size, which suits photographs of any resolution.
+        prompt_std: Standard deviation of the initial decoder prompts. The paper gives no value.
 
     Raises:
-        ConfigError: a value outside its range.
+        ConfigError: A value is outside its range.
     """
 
     name: str = "ptsam"
@@ -34,6 +38,7 @@ class PTSAMConfig:
     mask_token: int = 1
     prompt_std: float = 0.1
     tiles: int = 1
+    scale: str = "absolute"
 
     def __post_init__(self) -> None:
         if self.decoder_prompts < 1:
@@ -42,21 +47,21 @@ class PTSAMConfig:
             raise ConfigError(f"method.encoder_prompts is {self.encoder_prompts}; expected 0 (frozen) or more.")
         if not self.prompt_std > 0:
             raise ConfigError(f"method.prompt_std is {self.prompt_std}; expected a number above 0.")
-        check_output(self.mask_token, self.tiles)
+        check_output(self.mask_token, self.tiles, self.scale)
 
     @property
     def tunes_encoder(self) -> bool:
-        """Whether features change as training goes on."""
+        """Return whether the image encoder is trained, so that its features cannot be cached."""
         return self.encoder_prompts > 0
 
 
 def build(sam: Sam, config: PTSAMConfig, seed: int) -> PromptFreeSam:
-    """A frozen SAM with fresh prompts.
+    """Return a frozen SAM with newly initialised prompts.
 
     Args:
-        sam: frozen here, not copied.
-        config: how many prompts, and where.
-        seed: of the prompts' first values.
+        sam: SAM; its weights are set to frozen, not copied.
+        config: Number of prompts in decoder and encoder.
+        seed: Random seed for the initial prompts.
     """
     sam.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
@@ -65,4 +70,4 @@ def build(sam: Sam, config: PTSAMConfig, seed: int) -> PromptFreeSam:
     encoder_prompts = None
     if config.encoder_prompts:
         encoder_prompts = new_encoder_prompts(sam.image_encoder, config.encoder_prompts, generator).to(device)
-    return PromptFreeSam(sam, decoder_prompts, encoder_prompts, config.mask_token, config.tiles)
+    return PromptFreeSam(sam, decoder_prompts, encoder_prompts, config.mask_token)

@@ -1,29 +1,22 @@
-"""What a search may try: a YAML file becomes a Space, or one error that names everything wrong with it."""
+"""A search space: the values that a search may try, and how it evaluates them; see `search.space_file` for the file."""
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from importlib import resources
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import yaml
+from ptsam_auto.errors import ConfigError, Problem, listed
+from ptsam_auto.training.settings import Settings
 
-from ptsam_auto.errors import ConfigError, Problem, listed, suggestion
-from ptsam_auto.methods import registry
-from ptsam_auto.training import defaults
-from ptsam_auto.training.settings import Settings, types
+Configuration = dict[str, Any]  # Value of every searched setting, by field path.
 
-Configuration = dict[str, Any]  # field path to value, for every path that is searched
-
-KINDS = ("choice", "int", "log_uniform", "uniform")
-GRIDS_END = 1_000  # configurations; a grid beyond that is a slip of the pen
+MAX_GRID = 1_000  # Largest number of configurations of a grid; a larger grid is most likely a mistake.
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values, without an order."""
+    """One of several values, which have no order."""
 
     values: tuple[Any, ...]
 
@@ -31,19 +24,19 @@ class Choice:
         return value in self.values
 
     def ends(self) -> tuple[Any, ...]:
-        """Values that stand for all of them: where these are allowed, so is the rest."""
+        """Return the values to check: if these are allowed, all others are allowed too."""
         return self.values
 
 
 @dataclass(frozen=True)
 class Range:
-    """Anything between two values, both included.
+    """Any number between two bounds, both included.
 
     Args:
-        low: the smallest.
-        high: the largest.
-        log: whether what counts is the ratio of two values rather than their difference.
-        whole: whether only whole numbers are meant.
+        low: Lower bound.
+        high: Upper bound.
+        log: Whether the scale is logarithmic, so that the ratio of two values counts rather than their difference.
+        whole: Whether only whole numbers are proposed.
     """
 
     low: float
@@ -55,20 +48,23 @@ class Range:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
     def ends(self) -> tuple[Any, ...]:
-        """See Choice."""
+        """Return the two bounds; see `Choice.ends`."""
         return self.low, self.high
 
 
 @dataclass(frozen=True)
 class Halving:
-    """When bad trials stop (ASHA): at each rung those go on that are among the best 1 in `factor` so far.
+    """Early stopping (ASHA): at each rung, a trial continues if it is among the best 1 in `factor` so far.
 
-    Rungs are shares of a trial's own epochs, so that a short training that is nearly done is not compared with a long
-    one in the middle of its annealing.
+    Rungs are fractions of a trial's own epochs, so that short and long trainings are compared at the same fraction of
+    their learning rate schedule.
 
     Args:
-        first: the first rung, in (0, 1].
-        factor: how much later each next rung is, above 1.
+        first: The first rung, a fraction of the epochs in (0, 1].
+        factor: Ratio of the epochs of a rung to those of the rung before it; above 1.
+
+    Raises:
+        ConfigError: A value is outside its range.
     """
 
     first: float = 0.25
@@ -82,7 +78,7 @@ class Halving:
 
     @property
     def rungs(self) -> tuple[float, ...]:
-        """Shares of a trial's epochs, ascending; the last is 1, the end."""
+        """Return the rungs as fractions of a trial's epochs, ascending; the last is 1."""
         count = math.floor(math.log(1 / self.first) / math.log(self.factor) + 1e-9) + 1
         inner = [self.first * self.factor**k for k in range(count)]
         return (*(share for share in inner if share < 1 - 1e-9), 1.0)
@@ -90,13 +86,17 @@ class Halving:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes up; trials run side by side as far as the machine has it.
+    """The resources of one trial. As many trials run at the same time as the machine has capacity for.
 
     Args:
-        cpu: cores of each worker, also a part of one.
-        gpu: GPUs of each worker, also a part of one; 0 computes on the CPU.
-        threads: that a worker computes with, so that trials do not fight for cores.
-        workers: that train a trial together, see `training.team`; for trainings that one GPU is too slow for.
+        cpu: Number of CPU cores per worker; it may be a fraction.
+        gpu: Number of GPUs per worker; it may be a fraction. With 0 a trial runs on the CPU.
+        threads: Number of threads per worker, so that trials do not compete for cores.
+        workers: Number of workers that train one trial together, for trainings that are too slow on one GPU; see
+            `training.worker_group`.
+
+    Raises:
+        ConfigError: A value is outside its range.
     """
 
     cpu: float = 1.0
@@ -116,22 +116,22 @@ class Resources:
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may try, and how it is judged.
+    """A search space, and how its configurations are evaluated.
 
     Args:
-        name: of the file.
-        text: of the file, comments and all.
-        search: field path to the values it may take.
-        method: a name of `methods.registry`: whose settings these are.
-        adapt: "decoder" or "encoder": which block of the method's defaults holds everything that is not searched.
-        backbone: as `fit` takes it.
-        fixed: field path to value, in place of the default.
-        first: configurations that are tried before any are proposed, the paper's among them.
-        trials: configurations altogether.
-        splits: of each dataset, each with its own held-out images, seed and training images.
-        train_images: of each split (16 in Sec. 4.1.2); fewer where a dataset has fewer.
-        stop_early: None trains every configuration to its end.
-        resources: of one trial.
+        name: Name of the file, without its suffix.
+        text: Complete text of the file, with its comments.
+        search: Values that each searched setting may take, by field path.
+        method: Method whose settings are searched, a name in `methods.sam_methods`.
+        adapt: "decoder" or "encoder"; it names the block of defaults for all settings that are not searched.
+        backbone: Name or file of the backbone; see `fit --backbone`.
+        fixed: Values that replace the defaults, by field path.
+        first: Configurations that are tried first, for example the paper's.
+        trials: Number of configurations to try, including the first ones.
+        splits: Number of splits of each dataset, each with its own held-out images, seed and training images.
+        train_images: Number of training images in a split (16 in Sec. 4.1.2), or all of them if a dataset has fewer.
+        stop_early: Early stopping, or None to train every configuration to the last epoch.
+        resources: Resources of one trial.
     """
 
     name: str
@@ -150,242 +150,57 @@ class Space:
 
     @property
     def rungs(self) -> tuple[float, ...]:
-        """When a trial is measured, as shares of its epochs."""
+        """Return the fractions of a trial's epochs at which it is evaluated, ascending."""
         return self.stop_early.rungs if self.stop_early else (1.0,)
 
     @property
     def most_views(self) -> int:
-        """The largest bank that a trial may want, so that it is encoded once; 0 where that is not searched."""
-        found = self.search.get("recipe.views")
-        return int(max(found.ends())) if found is not None else 0
+        """Return the largest number of views in the search space, or 0 if recipe.views is not searched."""
+        values = self.search.get("recipe.views")
+        return int(max(values.ends())) if values is not None else 0
 
     def exhaustive(self) -> "Space":
-        """The same as a grid: every combination, each trained to its end.
+        """Return the same space as a grid: every combination of its values, each trained to the last epoch.
 
         Raises:
-            ConfigError: a range has no end of values, or the grid has too many.
+            ConfigError: A range is continuous, or the grid has more than `MAX_GRID` configurations.
         """
         problems = [
-            Problem(f"search.{path}", "a range of any numbers has no end; list values: choice")
+            Problem(f"search.{path}", "a grid needs single values, but this range is continuous; use choice")
             for path, values in self.search.items()
             if isinstance(values, Range) and not values.whole
         ]
         if problems:
             raise ConfigError(
-                listed(f"{self.name} as a grid", problems, "Mend these lines, then run the command again.")
+                listed(f"{self.name} as a grid", problems, "Correct these lines, then run the command again.")
             )
-        values = [
+        axes = [
             values.values if isinstance(values, Choice) else tuple(range(int(values.low), int(values.high) + 1))
             for values in self.search.values()
         ]
-        count = math.prod(len(each) for each in values)
-        if count > GRIDS_END:
-            raise ConfigError(f"{self.name} as a grid has {count:,} configurations; expected at most {GRIDS_END:,}.")
-        grid = tuple(dict(zip(self.search, each, strict=True)) for each in itertools.product(*values))
+        count = math.prod(len(axis) for axis in axes)
+        if count > MAX_GRID:
+            raise ConfigError(f"{self.name} as a grid has {count:,} configurations; expected at most {MAX_GRID:,}.")
+        grid = tuple(dict(zip(self.search, point, strict=True)) for point in itertools.product(*axes))
         return replace(self, first=grid, trials=len(grid), stop_early=None)
 
 
-def shipped() -> dict[str, Path]:
-    """The spaces that come with the package, by name."""
-    folder = Path(str(resources.files("ptsam_auto") / "search_spaces"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def read_space(choice: str) -> Space:
-    """A space by its file, or by name one that comes with the package: decoder, search_spaces/decoder.yaml.
-
-    Raises:
-        ConfigError: there is no such space, or everything that is wrong with it.
-    """
-    path, known = Path(choice), shipped()
-    if not path.is_file():
-        # An installed package has no folder search_spaces/ beside the user's data; the name is as good.
-        name = path.stem if path.parent.name in ("", "search_spaces") else choice
-        if name not in known:
-            raise ConfigError(f"{choice} is neither a file nor a search space. {suggestion(name, known)}")
-        path = known[name]
-    text = path.read_text(encoding="utf-8")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}).") from None
-    reading = _Reading(content)
-    if reading.problems:
-        raise ConfigError(listed(str(path), reading.problems, "Mend these lines, then run the command again."))
-    return Space(path.stem, text, **reading.values)
-
-
-class _Reading:
-    """Goes through a file's content once; keeps good values and every problem."""
-
-    def __init__(self, content: object) -> None:
-        self.values: dict[str, Any] = {}
-        self.problems: list[Problem] = []
-        known = [each.name for each in fields(Space) if each.name not in ("name", "text")]
-        if not isinstance(content, dict):
-            self.problems.append(Problem("", f"expected keys and values: {', '.join(known)}"))
-            return
-        for key in content:
-            if key not in known:
-                self._problem(str(key), f"no such key. {suggestion(str(key), known)}")
-        self._method(content.get("method", "ptsam"), content.get("adapt"))
-        self._counts(content)
-        self._parts(content)
-        self._fixed(content.get("fixed"))
-        self._search(content.get("search"))
-        self._first(content.get("first"))
-
-    def _problem(self, where: str, what: str) -> None:
-        self.problems.append(Problem(where, what))
-
-    def _method(self, method: object, adapt: object) -> None:
-        if method not in registry.METHODS:
-            self._problem("method", f"{method!r}; expected one of {', '.join(registry.METHODS)}")
-            method = "ptsam"
-        # Which backbone it will be is not known yet; what excludes what is the same with any.
-        family, method = defaults.families()[0], str(method)
-        possible = defaults.adaptations(family, method)
-        adapt = possible[0] if adapt is None else adapt
-        if adapt not in possible:
-            self._problem("adapt", f"{adapt!r}; expected {' or '.join(possible)}")
-            adapt = possible[0]
-        self.values |= {"method": method, "adapt": adapt}
-        self.types = types(method)
-        self.base = {default.path: default.value for default in defaults.block(family, str(adapt), method)}
-
-    def _counts(self, content: dict[str, Any]) -> None:
-        for key in ("trials", "splits", "train_images"):
-            if key in content:
-                if type(content[key]) is not int or content[key] < 1:
-                    self._problem(key, f"{content[key]!r}; expected a whole number, at least 1")
-                self.values[key] = content[key]
-        if "backbone" in content:
-            if not isinstance(content["backbone"], str):
-                self._problem("backbone", f"{content['backbone']!r}; expected a name or a file, as fit takes it")
-            self.values["backbone"] = content["backbone"]
-
-    def _parts(self, content: dict[str, Any]) -> None:
-        if content.get("stop_early") is False:
-            self.values["stop_early"] = None
-        for key, part in (("stop_early", Halving), ("resources", Resources)):
-            given = content.get(key)
-            if given is None or (key == "stop_early" and given is False):
-                continue
-            known = {each.name: each.type for each in fields(part)}
-            if not isinstance(given, dict):
-                self._problem(key, f"{given!r}; expected {', '.join(known)}")
-                continue
-            numbers = {}
-            for name, value in given.items():
-                if name not in known:
-                    self._problem(f"{key}.{name}", f"no such key. {suggestion(str(name), known)}")
-                elif type(value) not in ((int,) if known[name] is int else (int, float)):
-                    self._problem(f"{key}.{name}", f"{value!r}; expected a number")
-                else:
-                    numbers[name] = value
-            try:
-                self.values[key] = part(**numbers)
-            except ConfigError as error:
-                self._problem(key, str(error))
-
-    def _fixed(self, fixed: object) -> None:
-        self.values["fixed"] = {}
-        if fixed is None:
-            return
-        if not isinstance(fixed, dict):
-            self._problem("fixed", f"{fixed!r}; expected settings and their values")
-            return
-        for path, value in fixed.items():
-            if self._allowed(f"fixed.{path}", path, value):
-                self.values["fixed"][path] = value
-
-    def _search(self, search: object) -> None:
-        self.values["search"] = {}
-        if not isinstance(search, dict) or not search:
-            self._problem("search", "nothing to search; expected settings, such as recipe.epochs: {choice: [10, 20]}")
-            return
-        for path, given in search.items():
-            where = f"search.{path}"
-            if path not in self.types:
-                self._problem(where, f"there is no such setting. {suggestion(str(path), self.types)}")
-                continue
-            if path in self.values["fixed"]:
-                self._problem(where, "also among the fixed; keep one")
-            kind, values = next(iter(given.items())) if isinstance(given, dict) and len(given) == 1 else (None, None)
-            if not isinstance(values, list) or not values:
-                self._problem(where, f"{given!r}; expected one of {', '.join(KINDS)}, and a list: {{choice: [1, 2]}}")
-            elif kind not in KINDS:
-                self._problem(where, f"there is no {kind}. {suggestion(str(kind), KINDS)}")
-            else:
-                found = self._values(where, str(path), str(kind), values)
-                allowed = [self._allowed(where, path, value) for value in found.ends()] if found else [False]
-                if found and all(allowed):
-                    self.values["search"][path] = found
-
-    def _values(self, where: str, path: str, kind: str, values: list[Any]) -> Choice | Range | None:
-        if kind == "choice":
-            if len(set(map(repr, values))) < len(values):
-                self._problem(where, f"choice {values} has a value twice")
-                return None
-            return Choice(tuple(values))
-        whole, log = kind == "int", kind == "log_uniform"
-        if len(values) != 2 or any(type(value) not in ((int,) if whole else (int, float)) for value in values):
-            # YAML takes 1e-3 for a word: it wants the dot.
-            hint = " (YAML wants 1.0e-3, with the dot)" if any(isinstance(value, str) for value in values) else ""
-            self._problem(where, f"{kind} {values}; expected two {'whole ' * whole}numbers{hint}")
-        elif not values[0] < values[1]:
-            self._problem(where, f"{kind} {values}; expected the smaller number first")
-        elif log and values[0] <= 0:
-            self._problem(where, f"{kind} {values}; expected numbers above 0")
-        elif self.types[path] is int and not whole:
-            self._problem(where, f"{kind} gives any number, {path} takes whole ones: int or choice")
-        else:
-            return Range(values[0], values[1], log, whole)
-        return None
-
-    def _allowed(self, where: str, path: object, value: object) -> bool:
-        try:
-            Settings.from_paths({**self.base, **self.values.get("fixed", {}), str(path): value})
-        except ConfigError as error:
-            problem = Problem(where, str(error))
-            if problem not in self.problems:
-                self.problems.append(problem)
-            return False
-        return True
-
-    def _first(self, first: object) -> None:
-        if first is None:
-            return
-        if not isinstance(first, list) or not all(isinstance(each, dict) for each in first):
-            self._problem("first", f"{first!r}; expected a list of configurations, each with every searched setting")
-            return
-        search = self.values["search"]
-        for number, given in enumerate(first, start=1):
-            where = f"first, number {number}"
-            for path in sorted(search.keys() - given.keys()):
-                self._problem(where, f"{path} is missing")
-            for path, value in given.items():
-                if path not in search:
-                    self._problem(where, f"{path} is not searched")
-                elif value not in search[path]:
-                    self._problem(where, f"{path} is {value!r}, which is not among what is searched")
-        self.values["first"] = tuple(first)
-
-
 def settings_of(base: Mapping[str, Any], space: Space, configuration: Mapping[str, Any]) -> Settings:
-    """All of a trial's settings: the backbone's defaults, what the space fixes, what is tried.
+    """Return all settings of a trial: the fixed values replace the defaults, and the configuration replaces both.
+
+    Args:
+        base: Defaults of the backbone, by field path.
+        space: Search space with the fixed values.
+        configuration: Configuration of the trial.
 
     Raises:
-        ConfigError: they exclude each other.
+        ConfigError: Two settings exclude each other.
     """
     return Settings.from_paths({**base, **space.fixed, **configuration})
 
 
 def described(configuration: Mapping[str, Any]) -> Iterator[str]:
-    """A configuration for people, one setting after the other: learning_rate 0.05."""
+    """Yield each setting of a configuration as text, without the name of its group: "learning_rate 0.05"."""
     for path, value in configuration.items():
-        yield (
-            f"{path.partition('.')[2]} {value:.3g}" if isinstance(value, float) else f"{path.partition('.')[2]} {value}"
-        )
+        name = path.partition(".")[2]
+        yield f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"

@@ -1,181 +1,98 @@
-"""One configuration, trained on every cell in lockstep and measured at every rung.
+"""Trains one configuration on all folds and evaluates it at each rung.
 
-Knows no Ray: whoever consumes it may report, stop or save.
+This module does not use Ray. `run_trial` is a generator; its caller may report, stop or save.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from ptsam_auto.methods import registry
-from ptsam_auto.sam import checkpoint
-from ptsam_auto.search.cells import Cell
-from ptsam_auto.search.held_out import HeldOut
-from ptsam_auto.specialist.evaluate import evaluate
-from ptsam_auto.specialist.predict import predict
-from ptsam_auto.training import loop, resume
-from ptsam_auto.training.bank import FeatureBank, views_for
-from ptsam_auto.training.loop import EpochReport
+from ptsam_auto.experiment.folds import Fold
+from ptsam_auto.experiment.workspace import FoldRun, Workspace
+from ptsam_auto.search.record import Rung
+from ptsam_auto.specialist.learned import learned_size
 from ptsam_auto.training.settings import Settings
-from ptsam_auto.training.team import ALONE, Team
-from ptsam_auto.training.views import Supply, Views
+from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
 
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials of a search share; it goes to every worker.
+    """Data that all trials of a search share; it is sent to every worker.
 
     Args:
-        cells: what is trained and measured.
-        backbone: its name or path, as `checkpoint.find` takes it.
-        sha256: of its weights.
-        shares: of a trial's epochs at which it is measured, ascending, the last is 1.
-        folder: the search's, on a disk that all workers see.
-        most_views: of the largest bank that any trial wants, so that it is encoded once for all.
-        threads: that a trial computes with.
-        device: as torch names it.
+        workspace: Backbone, shared folder and device.
+        folds: Folds that each trial is trained and evaluated on.
+        shares: Fractions of a trial's epochs at which it is evaluated, ascending; the last is 1.
+        most_views: Largest number of views that any trial needs, so that the bank is encoded once for all trials.
     """
 
-    cells: tuple[Cell, ...]
-    backbone: str
-    sha256: str
+    workspace: Workspace
+    folds: tuple[Fold, ...]
     shares: tuple[float, ...]
-    folder: Path
     most_views: int
-    threads: int
-    device: str
 
-    @property
-    def bank(self) -> Path:
-        """Features that trials share."""
-        return self.folder / "bank"
-
-    def resume_folder(self, number: int) -> Path:
-        """Where a trial keeps what it needs to go on."""
-        return self.folder / "trials" / f"{number:04d}"
+    def checkpoints(self, number: int) -> Path:
+        """Return the folder with the checkpoints of a trial."""
+        return self.workspace.folder / "trials" / f"{number:04d}"
 
 
-def trial(number: int, settings: Settings, task: Task, team: Team = ALONE) -> Iterator[dict[str, Any]]:
-    """Train one configuration on all cells, and report at every rung.
-
-    Begun again after its worker died, it goes on from the last epoch, and reports the rung it stands at once more.
+@dataclass(frozen=True)
+class TrialReport:
+    """The report of a trial at a rung.
 
     Args:
-        number: the trial's.
-        settings: all of them.
-        task: what it shares with the others.
-        team: those who train it together; every one of them has to consume its reports, which are the same.
+        rung: The evaluation.
+        trainable: Number of learned parameters.
+        encoded: Number of views and held-out tiles that the trial itself has encoded so far.
+    """
 
-    Yields:
-        share, epoch, step, cells (Dice by name), loss and seconds as `records.Rung` has them; trainable and encoded as
-        `records.Trial` has them.
+    rung: Rung
+    trainable: int
+    encoded: int
+
+
+def run_trial(number: int, settings: Settings, task: Task, group: WorkerGroup = SINGLE_WORKER) -> Iterator[TrialReport]:
+    """Train one configuration on all folds, and yield a report at each rung.
+
+    If its worker failed, the trial continues from the last epoch and reports the current rung again.
+
+    Args:
+        number: Number of the trial.
+        settings: All settings of the trial.
+        task: Data that the trials share.
+        group: The workers that train it together. Each worker must consume the reports, which are the same in all.
 
     Raises:
-        PtsamError: the loss is no longer a number.
+        PtsamError: The loss is not a number.
     """
-    torch.set_num_threads(task.threads)
-    cv2.setNumThreads(task.threads)
-    sam = backbone_of(task.backbone, task.sha256).sam.to(task.device)
-    runs = [Run(cell, sam, settings, task, task.resume_folder(number), team) for cell in task.cells]
+    torch.set_num_threads(task.workspace.threads)
+    cv2.setNumThreads(task.workspace.threads)
+    folder = task.checkpoints(number)
+    runs = [FoldRun(fold, settings, task.workspace, folder, group, task.most_views) for fold in task.folds]
+    encoded = sum(run.encode() for run in runs)
+    trainable = learned_size(runs[0].run.model).trainable
     for share, epoch in rungs(task.shares, settings.recipe.epochs):
-        if any(run.epoch > epoch for run in runs):
-            continue  # reported before the worker died
-        for run in runs:
-            run.advance(epoch)
-        yield {
-            "share": share,
-            "epoch": epoch,
-            "step": runs[0].training.step,
-            "cells": {run.cell.name: float(np.mean(run.dice())) for run in runs},
-            "loss": float(np.mean([run.curve[-1].loss for run in runs])),
-            "seconds": sum(report.seconds for run in runs for report in run.curve),
-            "trainable": sum(parameter.numel() for parameter in runs[0].model.trainable().values()),
-            "encoded": sum(run.encoded for run in runs),
-        }
+        if any(len(fold_run.run.curve) > epoch for fold_run in runs):
+            continue  # This rung was reported before the worker failed.
+        for fold_run in runs:
+            for _ in fold_run.epochs(until=epoch):
+                pass
+        rung = Rung(
+            share=share,
+            epoch=epoch,
+            step=runs[0].run.step,
+            folds={fold_run.fold.name: fold_run.scores().dice for fold_run in runs},
+            loss=float(np.mean([fold_run.run.curve[-1].loss for fold_run in runs])),
+            seconds=sum(fold_run.run.seconds for fold_run in runs),
+        )
+        yield TrialReport(rung, trainable, encoded)
 
 
 def rungs(shares: tuple[float, ...], epochs: int) -> list[tuple[float, int]]:
-    """Share and epoch of each rung; of shares that fall on one epoch the last stands for all."""
+    """Return fraction and epoch of each rung. If several fractions give the same epoch, the last one is used."""
     by_epoch = {max(1, round(share * epochs)): share for share in shares}
     return [(share, epoch) for epoch, share in by_epoch.items()]
-
-
-class Run:
-    """The training of one cell: begun, or gone on with from its folder."""
-
-    def __init__(
-        self,
-        cell: Cell,
-        sam: Any,  # noqa: ANN401
-        settings: Settings,
-        task: Task,
-        folder: Path,
-        team: Team,
-    ) -> None:
-        self.cell, self._settings, self._team = cell, settings, team
-        self.model = registry.build(sam, settings.method, cell.seed)
-        self.training = loop.start(self.model, settings.recipe)
-        self.encoded = 0
-        self._views, self._held_out = self._features(task)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = folder / f"{cell.name.replace('/', '-')}.safetensors"
-        self._key = _key(cell, settings, task.sha256)
-        self.curve: list[EpochReport] = resume.load(self._file, self.training, self._key)
-
-    def _features(self, task: Task) -> tuple[Views, HeldOut | None]:
-        cell, held_out = self.cell, None
-        if self.model.encoder_is_frozen:
-            held_out = HeldOut(task.bank, self.model, task.sha256, cell.held_out)
-            self.encoded += held_out.encoded
-        views = views_for(
-            self.model,
-            task.sha256,
-            Supply.of(cell.train, self._settings, cell.seed, self._team),
-            self._settings.recipe,
-            task.bank,
-            at_least=task.most_views,
-        )
-        self.encoded += views.encoded if isinstance(views, FeatureBank) else 0
-        return views, held_out
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return len(self.curve)
-
-    def advance(self, epoch: int) -> None:
-        """Train until that many epochs are done."""
-        if self.epoch >= epoch:
-            return
-        for report in loop.epochs(self.training, self._views, self._settings.recipe, self._team):
-            self.curve.append(report)
-            if self._team.rank == 0:  # all are equal, one writes
-                resume.save(self._file, self.training, self.curve, self._key)
-            if report.epoch >= epoch:
-                return
-
-    def dice(self) -> list[float]:
-        """Of each held-out image, 0 to 1."""
-        if self._held_out is not None:
-            return self._held_out.dice(self.model)
-        return [image.dice for image in evaluate(partial(predict, self.model), self.cell.held_out).images]
-
-
-@lru_cache(maxsize=1)
-def backbone_of(name: str, sha256: str) -> checkpoint.Backbone:
-    """One copy a process: a worker runs many trials."""
-    return checkpoint.find(name, sha256)
-
-
-def _key(cell: Cell, settings: Settings, sha256: str) -> str:
-    """A checkpoint of other settings, images or weights must not be continued."""
-    contents = [asdict(settings), cell.seed, [pair.digest for pair in cell.train], sha256]
-    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()

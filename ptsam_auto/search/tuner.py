@@ -1,7 +1,7 @@
-"""Trials on Ray: Tune runs them side by side, stops the bad ones (ASHA) and starts those anew whose worker died.
+"""Runs trials in parallel with Ray Tune: bad trials are stopped early (ASHA), and failed workers are restarted.
 
-Ray's own checkpoints and restore are not used: all that a search must remember is in its journal and its trials'
-resume files, which a new run reads. Nothing is unpickled from a folder.
+The checkpoints and the restore function of Ray are not used: the complete state of a search is in its journal and in
+the checkpoints of its trials, which the next call reads. Nothing is unpickled from a folder.
 """
 
 import os
@@ -14,27 +14,31 @@ from types import SimpleNamespace
 from typing import Any
 
 from ptsam_auto.distributed import cluster
+from ptsam_auto.distributed.ray_api import (
+    ASHAScheduler,
+    FIFOScheduler,
+    PlacementGroup,
+    Searcher,
+    TorchTrainer,
+    TrialScheduler,
+    TuneReportCallback,
+    get_current_placement_group,
+    get_device,
+    ray,
+    remove_placement_group,
+    tune,
+)
 from ptsam_auto.errors import PtsamError
-from ptsam_auto.search.propose import Proposals
-from ptsam_auto.search.records import Trial, apply, trials_of
+from ptsam_auto.experiment.journal import Journal
+from ptsam_auto.search.proposals import Proposals
+from ptsam_auto.search.record import Ended, Event, Measured, Started, Trial, apply
 from ptsam_auto.search.space import Resources, Space, settings_of
-from ptsam_auto.search.trial import Task, trial
-from ptsam_auto.tracking import journal
-from ptsam_auto.tracking.journal import Journal
+from ptsam_auto.search.trial import Task, run_trial
 from ptsam_auto.training.settings import Settings
-from ptsam_auto.training.team import ALONE, Team
+from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
 
-# After `cluster`, which sets Ray's environment.
-import ray.train  # isort: skip
-from ray import tune  # isort: skip
-from ray.train.torch import TorchTrainer, get_device  # isort: skip
-from ray.tune.integration.ray_train import TuneReportCallback  # isort: skip
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # isort: skip
-from ray.tune.search import Searcher  # isort: skip
-from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group  # isort: skip
-
-RETRIES = 2  # of a trial whose worker died; an error of the user's making is not tried again
-LATE = 1e-9  # ASHA multiplies its rungs out; a share must not fall short of one by a rounding
+RETRIES = 2  # Number of times that a trial is repeated after a worker failed; errors in the settings are not repeated.
+ROUNDING_TOLERANCE = 1e-9  # ASHA computes its rungs by multiplication; a fraction must not be too small by rounding.
 
 
 def run_trials(
@@ -42,57 +46,65 @@ def run_trials(
     base: dict[str, Any],
     task: Task,
     seed: int,
-    journal_: Journal,
+    past: list[Trial],
+    journal: Journal,
     *,
     address: str | None = None,
     at_once: int | None = None,
     progress: Callable[[list[Trial]], None] = lambda trials: None,
 ) -> None:
-    """Run whatever is left of a search; every event is in the journal before anything depends on it.
+    """Run the remaining trials. Every event is written to the journal first.
 
     Args:
-        space: what is tried.
-        base: the defaults under it, by field path.
-        task: what all trials share.
-        seed: of the proposals.
-        journal_: what earlier runs of the search wrote, and where this one writes.
-        address: of a running Ray cluster; by default Ray starts on this machine and ends with the search.
-        at_once: trials side by side; by default as many as the machine has room for.
-        progress: called with all trials after each event.
+        space: The search space.
+        base: Default settings by field path.
+        task: Data that all trials share.
+        seed: Random seed for the proposals.
+        past: Trials of earlier calls, by number.
+        journal: Journal for the events.
+        address: Address of a running Ray cluster. Default: Ray is started on this machine and ends with the search.
+        at_once: Maximum number of parallel trials. Default: as many as the cluster has capacity for.
+        progress: Function that is called with all trials after each event.
 
     Raises:
-        ClusterError: Ray is not to be had, or has no room for a single trial.
+        ClusterError: Ray does not start or answer, or a trial needs more than the cluster has.
     """
-    past = trials_of(journal.read(journal_.path)[0])
-    if not any(each.state == "running" for each in past) and len(past) >= space.trials:
+    if not any(earlier.state == "running" for earlier in past) and len(past) >= space.trials:
         return
-    scratch = task.folder / "tune"
-    each = space.resources
-    wants = {"CPU": each.cpu * each.workers, "GPU": each.gpu * each.workers}
-    alone = tune.with_resources(tune.with_parameters(_trainable, task=task), wants)
-    # The workers of a trial have places of their own; what starts them needs none, which Tune has no word for.
-    together = tune.with_resources(tune.with_parameters(_together, task=task, resources=each), {"CPU": 0, "memory": 1})
-    with cluster.running(address, dashboard=each.workers > 1):
-        advice = f"Lower resources in the space {space.name}, or give more machines: --address."
-        room = cluster.room("A trial wants", wants, advice)
-        conductor = _Conductor(space, base, task, seed, journal_, past, min(room, at_once or room), progress)
+    scratch = task.workspace.folder / "tune"
+    resources = space.resources
+    needs = {"CPU": resources.cpu * resources.workers, "GPU": resources.gpu * resources.workers}
+    if resources.workers == 1:
+        trainable = tune.with_resources(tune.with_parameters(_one_worker, task=task), needs)
+    else:
+        # The workers reserve their own resources. The function that starts them needs none, but Tune does not accept
+        # an empty request.
+        trainable = tune.with_resources(
+            tune.with_parameters(_several_workers, task=task, resources=resources), {"CPU": 0, "memory": 1}
+        )
+    with cluster.ray_session(address, dashboard=resources.workers > 1):
+        advice = f"Use smaller numbers for resources in {space.name}, or connect to a larger cluster: --address."
+        capacity = cluster.capacity("A trial needs", needs, advice)
+        most_parallel = min(capacity, at_once or capacity)
+        recorder = _TrialRecorder(space, base, task, seed, journal, past, most_parallel, progress)
         try:
             tune.Tuner(
-                alone if each.workers == 1 else together,
+                trainable,
                 tune_config=tune.TuneConfig(
-                    num_samples=conductor.left,
-                    search_alg=conductor.searcher,
+                    num_samples=recorder.remaining,
+                    search_alg=recorder.searcher,
                     scheduler=_scheduler(space, past),
-                    # A worker keeps torch and the backbone from trial to trial. What starts a team has neither, and
-                    # Tune gives up a trial whose actor is still busy with the end of the one before.
-                    reuse_actors=each.workers == 1,
-                    # By default a folder is named after all settings.
-                    trial_dirname_creator=lambda each: each.trial_id,
+                    # Reuse the process, so that torch and the backbone stay loaded. Not with several workers: the
+                    # process that starts them has neither, and Tune fails a trial if its actor is still finishing the
+                    # previous one.
+                    reuse_actors=resources.workers == 1,
+                    # By default the name of a folder contains all settings.
+                    trial_dirname_creator=lambda tune_trial: tune_trial.trial_id,
                 ),
                 run_config=tune.RunConfig(
                     name=f"{os.getpid()}",
                     storage_path=str(scratch),
-                    callbacks=[conductor],
+                    callbacks=[recorder],
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
                     verbose=0,
                 ),
@@ -102,7 +114,7 @@ def run_trials(
 
 
 def _scheduler(space: Space, past: list[Trial]) -> TrialScheduler:
-    """ASHA, told of everything that earlier runs of the search measured."""
+    """Return the ASHA scheduler, with the results of earlier calls added."""
     if space.stop_early is None:
         return FIFOScheduler()
     scheduler = ASHAScheduler(
@@ -113,66 +125,70 @@ def _scheduler(space: Space, past: list[Trial]) -> TrialScheduler:
         grace_period=space.stop_early.first,
         reduction_factor=space.stop_early.factor,
     )
-    for each in past:
-        # The scheduler knows a trial by its id only. A trial that goes on gets a new one.
-        if each.state in ("finished", "stopped"):
-            then = SimpleNamespace(trial_id=f"earlier-{each.number}")
-            scheduler.on_trial_add(None, then)
-            for rung in each.rungs:
-                scheduler.on_trial_result(None, then, {"share": rung.share + LATE, "dice": rung.dice})
+    for trial in past:
+        # The scheduler identifies a trial by its id only. A trial that continues gets a new id.
+        if trial.state in ("finished", "stopped"):
+            earlier_trial = SimpleNamespace(trial_id=f"earlier-{trial.number}")
+            scheduler.on_trial_add(None, earlier_trial)
+            for rung in trial.rungs:
+                scheduler.on_trial_result(
+                    None, earlier_trial, {"share": rung.share + ROUNDING_TOLERANCE, "dice": rung.dice}
+                )
     return scheduler
 
 
-def _trainable(config: dict[str, Any], task: Task) -> None:
-    """A trial by one worker."""
-    for news in _news(config, task, ALONE):
-        tune.report(news)
+def _one_worker(config: dict[str, Any], task: Task) -> None:
+    """Run a trial with one worker."""
+    for report in _reports(config, task, SINGLE_WORKER):
+        tune.report(report)
 
 
-def _together(config: dict[str, Any], task: Task, resources: Resources) -> None:
-    """A trial by several workers, on Ray Train. Where one dies, Tune begins the trial again, and it goes on."""
-    wants = {"CPU": resources.cpu, "GPU": resources.gpu}
+def _several_workers(config: dict[str, Any], task: Task, resources: Resources) -> None:
+    """Run a trial with several workers (Ray Train). After a failure Tune starts it again, and it continues."""
+    needs = {"CPU": resources.cpu, "GPU": resources.gpu}
     TorchTrainer(
-        _share,
+        _group_worker,
         train_loop_config={"config": config, "task": task},
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpu > 0,
-            resources_per_worker={kind: want for kind, want in wants.items() if want},
+            resources_per_worker={kind: need for kind, need in needs.items() if need},
         ),
         run_config=ray.train.RunConfig(
             name=f"trial-{tune.get_context().get_trial_id()}-{os.getpid()}",
-            storage_path=str(task.folder / "tune" / "train"),
+            storage_path=str(task.workspace.folder / "tune" / "train"),
             callbacks=[TuneReportCallback()],
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     ).fit()
 
 
-def _share(given: dict[str, Any]) -> None:
-    """What each of a trial's workers runs; they tell the same, and the first one is listened to."""
+def _group_worker(arguments: dict[str, Any]) -> None:
+    """Run a trial in one of several workers. All report the same values; Ray uses those of worker 0."""
     context = ray.train.get_context()
-    team = Team(context.get_world_rank(), context.get_world_size())
-    places = get_current_placement_group()
-    for news in _news(given["config"], replace(given["task"], device=str(get_device())), team):
-        ray.train.report({**news, "places": places})
+    group = WorkerGroup(context.get_world_rank(), context.get_world_size())
+    placement = get_current_placement_group()
+    task: Task = arguments["task"]
+    task_on_device = replace(task, workspace=replace(task.workspace, device=str(get_device())))
+    for report in _reports(arguments["config"], task_on_device, group):
+        ray.train.report({**report, "placement": placement})
 
 
-def _news(config: dict[str, Any], task: Task, team: Team) -> Iterator[dict[str, Any]]:
-    """What Tune is told. What a user's setting has caused is an answer, not an accident: it is not tried again."""
+def _reports(config: dict[str, Any], task: Task, group: WorkerGroup) -> Iterator[dict[str, Any]]:
+    """Yield the reports for Tune: score and fraction for the scheduler, and the full report for the journal."""
     settings = Settings.from_paths(config["settings"])
     try:
-        for report in trial(config["number"], settings, task, team):
-            dice = sum(report["cells"].values()) / len(report["cells"])
-            yield {"dice": dice, **report, "share": report["share"] + LATE, "rung": report}
+        for report in run_trial(config["number"], settings, task, group):
+            yield {"dice": report.rung.dice, "share": report.rung.share + ROUNDING_TOLERANCE, "report": report}
     except PtsamError as error:
+        # The error is caused by a setting, so a retry would fail again.
         yield {"dice": -1.0, "share": 0.0, "failed": str(error)}
 
 
-class _Conductor(tune.Callback):
-    """Between Tune and the journal: what is tried next, what came of it.
+class _TrialRecorder(tune.Callback):
+    """Callback of Tune that proposes the next configuration and writes the events to the journal.
 
-    All of it happens in the driver's one thread, so events have an order and the journal one writer.
+    It runs in a single thread of the driver, so the events have an order and the journal has one writer.
     """
 
     def __init__(
@@ -181,112 +197,112 @@ class _Conductor(tune.Callback):
         base: dict[str, Any],
         task: Task,
         seed: int,
-        journal_: Journal,
+        journal: Journal,
         past: list[Trial],
         at_once: int,
         progress: Callable[[list[Trial]], None],
     ) -> None:
         self._space, self._base, self._task = space, base, task
-        self._journal, self._at_once, self._progress = journal_, at_once, progress
+        self._journal, self._at_once, self._progress = journal, at_once, progress
         self._proposals = Proposals(space, seed, past)
-        self._again = [each for each in past if each.state == "running"]
-        self._next = len(past)
-        self._trials = {each.number: each for each in past}
-        self._numbers: dict[str, int] = {}  # Tune's id to ours, of trials under way
-        self._places: dict[str, PlacementGroup] = {}  # that the team of a trial occupies
+        self._to_resume = [trial for trial in past if trial.state == "running"]
+        self._next_number = len(past)
+        self._trials = {trial.number: trial for trial in past}
+        self._numbers: dict[str, int] = {}  # Number of each running trial by Tune's id.
+        self._placements: dict[str, PlacementGroup] = {}  # Resources of the workers of a trial, by Tune's id.
         self._failed: dict[int, str] = {}
-        self.left = len(self._again) + max(0, space.trials - len(past))
+        self.remaining = len(self._to_resume) + max(0, space.trials - len(past))
         self.searcher = _Searcher(self._begin)
         progress(past)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles what it is given; nobody reads it."""
+        """Return nothing. Tune pickles its callbacks, but nothing reads them."""
         return {}
 
     def _begin(self, trial_id: str) -> dict[str, Any] | None:
         if len(self._numbers) >= self._at_once:
             return None
-        if self._again:
-            begun = self._again.pop(0)
-            self._numbers[trial_id] = begun.number
-            return {"number": begun.number, "settings": begun.settings}
-        number = self._next
+        if self._to_resume:
+            started = self._to_resume.pop(0)
+            self._numbers[trial_id] = started.number
+            return {"number": started.number, "settings": started.settings}
+        number = self._next_number
         configuration = self._proposals.propose(number)
         settings = settings_of(self._base, self._space, configuration).as_paths()
-        self._write("started", number, configuration=configuration, settings=settings)
-        self._next += 1
+        self._write(Started(number, time.time(), configuration, settings))
+        self._next_number += 1
         self._numbers[trial_id] = number
         return {"number": number, "settings": settings}
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ANN401, ARG002
-        """A rung, or the reason why there will be none."""
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
+        """Record a rung or the error message of a trial."""
         number = self._numbers[trial.trial_id]
-        if "places" in result:
-            self._places[trial.trial_id] = result["places"]
+        if "placement" in result:
+            self._placements[trial.trial_id] = result["placement"]
         if "failed" in result:
             self._failed[number] = result["failed"]
         else:
-            self._write("rung", number, **result["rung"])
+            report = result["report"]
+            self._write(Measured(number, time.time(), report.rung, report.trainable, report.encoded))
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
-        """Trained to its end, or stopped on the way."""
-        self._free(trial)
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401
+        """Record that a trial finished or was stopped early."""
+        self._release(trial)
         number = self._numbers.pop(trial.trial_id)
-        if number in self._failed:
-            self._end(number, "failed", self._failed.pop(number))
-        else:
-            self._end(number)
+        self._end(number, self._failed.pop(number, None))
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
-        """Failed for good; the search goes on."""
-        self._free(trial)
-        # Tune's own `get_error` looks where the file is copied to later.
-        noted = Path(trial.error_file) if trial.error_file else None
-        lines = noted.read_text().strip().splitlines() if noted and noted.exists() else []
-        self._end(self._numbers.pop(trial.trial_id), "failed", lines[-1] if lines else "the worker died")
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401
+        """Record that a trial failed finally. The search continues."""
+        self._release(trial)
+        # `get_error` of Tune reads the file at a place to which it is copied later.
+        error_file = Path(trial.error_file) if trial.error_file else None
+        lines = error_file.read_text().strip().splitlines() if error_file and error_file.exists() else []
+        self._end(self._numbers.pop(trial.trial_id), lines[-1] if lines else "the worker was terminated")
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002
-        """Its worker died, and it begins again."""
-        self._free(trial)
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401
+        """Release the resources of a trial whose worker failed and that starts again."""
+        self._release(trial)
 
-    def _free(self, trial: Any) -> None:  # noqa: ANN401 - Tune's
-        """Give back what a team occupied; Tune kills what would have, and Ray's own cleaner errs beside another Ray."""
-        places = self._places.pop(trial.trial_id, None)
-        if places is not None:
-            remove_placement_group(places)
+    def _release(self, trial: Any) -> None:  # noqa: ANN401 - Tune's
+        """Release the resources of a trial's workers.
 
-    def _end(self, number: int, state: str | None = None, error: str | None = None) -> None:
-        ended = self._trials[number]
-        if state is None:
-            state = "finished" if ended.rungs and ended.rungs[-1].share >= 1 else "stopped"
-        self._write(state, number, **({"error": error} if error else {}))
-        self._proposals.told(ended)
-        shutil.rmtree(self._task.resume_folder(number), ignore_errors=True)
+        Tune kills the process that would release them, and Ray's own cleanup fails if several Ray instances run.
+        """
+        placement = self._placements.pop(trial.trial_id, None)
+        if placement is not None:
+            remove_placement_group(placement)
 
-    def _write(self, kind: str, number: int, **values: Any) -> None:  # noqa: ANN401 - JSON's
-        event = {"event": kind, "trial": number, "time": time.time(), **values}
+    def _end(self, number: int, error: str | None = None) -> None:
+        trial = self._trials[number]
+        is_finished = bool(trial.rungs) and trial.rungs[-1].share >= 1
+        state = "failed" if error else "finished" if is_finished else "stopped"
+        self._write(Ended(number, time.time(), state, error))  # type: ignore[arg-type]
+        self._proposals.record_result(trial)
+        shutil.rmtree(self._task.checkpoints(number), ignore_errors=True)
+
+    def _write(self, event: Event) -> None:
         self._journal.write(event)
         apply(event, self._trials)
         self._progress(list(self._trials.values()))
 
 
 class _Searcher(Searcher):
-    """Tune's way of asking what to try; ends are told by the callback, which knows why a trial ended."""
+    """Adapter that Tune asks for the next configuration. The callback records why a trial ended."""
 
     def __init__(self, begin: Callable[[str], dict[str, Any] | None]) -> None:
         super().__init__(metric="dice", mode="max")
         self._begin = begin
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """A configuration, or None while there is no room."""
+        """Return a configuration, or None while the maximum number of trials is running."""
         return self._begin(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """See `_Conductor`."""
+        """Do nothing; `_TrialRecorder` records the end of a trial."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the journal has it."""
+        """Write an empty file, because the journal has the complete state."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        """Never called: a search goes on from its journal."""
+        """Do nothing; this is never called, because a search continues from its journal."""

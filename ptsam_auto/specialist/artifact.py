@@ -1,35 +1,32 @@
-"""The specialist as a small folder: learned tensors, and one JSON file that says all about them.
+"""Saves and loads the folder of a specialist: its learned tensors and a JSON description.
 
-specialist.json          settings, backbone and its hash, data, scores, versions
-specialist.safetensors   what was learned (8 KB for PTSAM's 2,048 numbers)
-report.html              the same for people, see `report`
+specialist.json          settings, backbone and its hash, data, scores, versions; see `record`
+specialist.safetensors   learned parameters (8 KB for PTSAM's 2,048 numbers)
+report.html              report for people; see `report`
 """
 
 import hashlib
-import json
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
-from ptsam_auto.baselines.nnunet import Nnunet
-from ptsam_auto.errors import BackboneError, SpecialistError
-from ptsam_auto.methods import registry
-from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto import registry
+from ptsam_auto.data.images import as_image
+from ptsam_auto.errors import BackboneError, ConfigError, SpecialistError
+from ptsam_auto.files import json_sha256, write_bytes, write_text
+from ptsam_auto.methods.model import Model
+from ptsam_auto.records import RecordError, from_json, to_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
-from ptsam_auto.specialist.predict import probability
+from ptsam_auto.specialist.record import FORMAT, BackboneRecord, SpecialistRecord
 
-Model = PromptFreeSam | Nnunet
-
-ABOUT, LEARNED = "specialist.json", "specialist.safetensors"
-FORMAT = 1
+RECORD_FILE, WEIGHTS_FILE = "specialist.json", "specialist.safetensors"
 
 
 @dataclass(frozen=True)
@@ -37,159 +34,151 @@ class Specialist:
     """A trained specialist, ready to predict.
 
     Args:
-        model: SAM and what was learned, or an nnU-Net.
-        about: the contents of specialist.json.
+        model: The trained model.
+        record: Contents of specialist.json.
     """
 
     model: Model
-    about: dict[str, Any]
+    record: SpecialistRecord
 
     @cached_property
     def identity(self) -> str:
-        """Names all that decides its masks: what was learned, by which method, on which backbone or by which design."""
+        """Return a hash that identifies the specialist: learned parameters, method, and backbone or nnU-Net design."""
         learned = hashlib.sha256(_learned(self.model)).hexdigest()
-        frozen = self.about["backbone"]["sha256"] if self.about["backbone"] else self.about["design"]
-        contents = [frozen, self.about["method"], learned]
-        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+        tile = self.record.scale.tile if self.record.scale else None
+        frozen = self.record.backbone.sha256 if self.record.backbone else self.record.design
+        return json_sha256([frozen, self.record.method, tile, learned])
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """The mask (H W, bool) of an image (H W 3, uint8, RGB).
+    def predict(self, image: np.ndarray | Image.Image | Path | str) -> np.ndarray:
+        """Return the mask (H W, bool) of an image.
 
-        Raises:
-            SpecialistError: the array is not such an image.
-        """
-        return predict(self.model, _checked(image))
-
-    def probability(self, image: np.ndarray) -> np.ndarray:
-        """The chance of foreground (H W, float32, 0 to 1) in an image (H W 3, uint8, RGB).
+        Args:
+            image: Array (H W or H W C, of integers or floats), PIL image, or path of a file. It is scaled as the
+                training images were; an array of uint8 with three channels is not scaled.
 
         Raises:
-            SpecialistError: the array is not such an image.
+            SpecialistError: The input is not an image, or its channels differ from those of the training images.
+            DatasetError: The file cannot be read.
         """
-        return _chance(self.model, _checked(image))
+        return self.model.predict(as_image(image, self.record.data.reading))
+
+    def probability(self, image: np.ndarray | Image.Image | Path | str) -> np.ndarray:
+        """Return the probability of foreground (H W, float32, 0 to 1) in an image; see `predict`."""
+        return self.model.probability(as_image(image, self.record.data.reading))
 
 
-def predict(model: Model, image: np.ndarray) -> np.ndarray:
-    """The mask (H W, bool) of an image (H W 3, uint8, RGB) that needs no checking."""
-    return _chance(model, image) > 0.5
+def save(folder: Path, specialist: Specialist) -> None:
+    """Save a specialist in an existing folder. specialist.json is written last, so a folder with it is complete."""
+    write_bytes(folder / WEIGHTS_FILE, _learned(specialist.model))
+    write_text(folder / RECORD_FILE, to_json(specialist.record, indent=2))
 
 
-def _chance(model: Model, image: np.ndarray) -> np.ndarray:
-    return model.probability(image) if isinstance(model, Nnunet) else probability(model, image)
-
-
-def save(folder: Path, model: Model, about: dict[str, Any]) -> None:
-    """Write a specialist; specialist.json comes last, so a folder that has it is whole.
+def load_specialist(
+    folder: Path | str, *, backbone: str | None = None, device: str | None = None, tile: int | None = None
+) -> Specialist:
+    """Load a specialist that `fit` wrote.
 
     Args:
-        folder: exists.
-        model: trained.
-        about: backbone (name, sha256), method (its config's fields), and whatever else should be told; JSON types.
+        folder: Folder of the specialist.
+        backbone: Path of the checkpoint if it was moved; its hash must be the same.
+        device: Device, such as "cpu" or "cuda:0". Default: the GPU if there is one.
+        tile: Side of a tile in px of the image, instead of the value that is saved with the specialist. Half of that
+            value shows the objects to the network twice as large.
+
+    Raises:
+        SpecialistError: The folder is not a specialist or is damaged, its backbone is not available, or it has no
+            tiles or no backbone but `tile` or `backbone` is given.
     """
-    (folder / LEARNED).write_bytes(_learned(model))
-    unfinished = folder / f"{ABOUT}.part"
-    with unfinished.open("w") as file:
-        file.write(json.dumps({"format": FORMAT, **about}, indent=2))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(folder / ABOUT)
+    folder = Path(folder)
+    record = read_record(folder)
+    if tile is not None:
+        if record.scale is None:
+            raise SpecialistError(f"{folder} does not cut images into tiles. Remove --tile.")
+        record = replace(record, scale=replace(record.scale, tile=tile))
+    if record.backbone is None and backbone is not None:
+        raise SpecialistError(f"{folder} does not use a backbone. Remove --backbone.")
+    loaded_backbone = _backbone(folder, record.backbone, backbone) if record.backbone else None
+    try:
+        method = registry.method(str(record.method["name"]))
+        model = method.rebuild(record.method, record.design, record.scale, loaded_backbone, device or default_device())
+    except (ConfigError, KeyError, TypeError, ValueError):
+        raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
+    _load_weights(model, folder / WEIGHTS_FILE)
+    return Specialist(model, record)
+
+
+def read_record(folder: Path) -> SpecialistRecord:
+    """Read specialist.json.
+
+    Raises:
+        SpecialistError: The file does not exist, is damaged, or has another format version.
+    """
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        raise SpecialistError(
+            f"{folder} is not a finished specialist: it has no {RECORD_FILE}.\nTo make one, run: ptsam-auto fit DIR"
+        )
+    try:
+        return from_json(SpecialistRecord, path.read_bytes())
+    except RecordError as error:
+        other = _other_format(path)
+        if other is not None:
+            raise SpecialistError(
+                f"{path} has format {other}, but this version of ptsam-auto reads format {FORMAT}.\n"
+                "Use the version of ptsam-auto that wrote it, or run fit again."
+            ) from None
+        raise SpecialistError(f"{path} is damaged ({error}). Run fit again.") from None
+
+
+def default_device() -> str:
+    """Return "cuda" if a GPU is available, otherwise "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True)
+class _OnlyFormat:
+    """The one field that exists in every format version."""
+
+    format: int
+
+
+def _other_format(path: Path) -> int | None:
+    """Return the format version of a record if it differs from FORMAT, otherwise None."""
+    try:
+        file_format = from_json(_OnlyFormat, path.read_bytes()).format
+    except RecordError:
+        return None
+    return file_format if file_format != FORMAT else None
 
 
 def _learned(model: Model) -> bytes:
     return serialise({name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable().items()})
 
 
-def load_specialist(folder: Path | str, *, backbone: str | None = None, device: str | None = None) -> Specialist:
-    """Load a specialist that `fit` wrote.
-
-    Args:
-        folder: the specialist's.
-        backbone: path of the checkpoint, where it has moved since; its hash must be the same.
-        device: as torch names it; by default a GPU if there is one.
-
-    Raises:
-        SpecialistError: not a specialist, damaged, or its backbone is not here.
-    """
-    folder = Path(folder)
-    about = _about(folder)
-    device = device or default_device()
-    if about["backbone"] is None:
-        model: Model = _designed(folder, about, backbone, device)
-    else:
-        sam = _backbone(folder, about["backbone"], backbone).sam
-        model = registry.build(sam, registry.config(about["method"]), seed=0).to(device).eval()
-    _fill(model, folder / LEARNED)
-    return Specialist(model, about)
-
-
-def _backbone(folder: Path, made_with: dict[str, str], given: str | None) -> Backbone:
+def _backbone(folder: Path, expected: BackboneRecord, path: str | None) -> Backbone:
     try:
-        found = find(made_with["name"], made_with["sha256"]) if given is None else load(given)
+        backbone = find(expected.name, expected.sha256) if path is None else load(path)
     except BackboneError as error:
         raise SpecialistError(
             f"{folder} cannot be used: {error}\n"
-            "Give the checkpoint it was made with (--backbone FILE), or fit the specialist again."
+            "Give the checkpoint that it was trained with (--backbone FILE), or run fit again."
         ) from None
-    if found.sha256 != made_with["sha256"]:
+    if backbone.sha256 != expected.sha256:
         raise SpecialistError(
-            f"{folder} was made with backbone {made_with['name']} (SHA-256 {made_with['sha256'][:12]}...); "
-            f"{given} is {found.sha256[:12]}....\nGive the checkpoint it was made with."
+            f"{folder} was trained with the backbone {expected.name} (SHA-256 {expected.sha256[:12]}...), but "
+            f"{path} has the SHA-256 {backbone.sha256[:12]}....\nGive the checkpoint that it was trained with."
         )
-    return found
+    return backbone
 
 
-def _designed(folder: Path, about: dict[str, Any], backbone: str | None, device: str) -> Nnunet:
-    if backbone is not None:
-        raise SpecialistError(f"{folder} is an nnU-Net and was made with no backbone. Leave out --backbone.")
-    try:
-        return Nnunet(about["design"], None, device)
-    except (KeyError, TypeError, ValueError):
-        raise SpecialistError(f"{folder / ABOUT} is damaged; fit the specialist again.") from None
-
-
-def default_device() -> str:
-    """A GPU if there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _checked(image: np.ndarray) -> np.ndarray:
-    """Arrays come from anywhere; a grey or 16-bit one would give a mask, and a wrong one."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        shape = " x ".join(map(str, image.shape))
-        raise SpecialistError(
-            f"The image is {image.dtype}, {shape}; expected uint8, height x width x 3 (RGB).\n"
-            "ptsam_auto.data.images.read_image reads any file as that."
-        )
-    return image
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    path = folder / ABOUT
-    if not path.is_file():
-        raise SpecialistError(
-            f"{folder} is not a finished specialist: it has no {ABOUT}.\nMake one: ptsam-auto fit DIR"
-        )
-    try:
-        about = json.loads(path.read_text())
-        version = about["format"]
-    except (ValueError, KeyError, TypeError):
-        raise SpecialistError(f"{path} is damaged; fit the specialist again.") from None
-    if version != FORMAT:
-        raise SpecialistError(
-            f"{path} has format {version}, this version of ptsam-auto reads {FORMAT}.\n"
-            "Use the version that made it, or fit the specialist again."
-        )
-    return about
-
-
-def _fill(model: Model, path: Path) -> None:
-    wanted = model.trainable()
+def _load_weights(model: Model, path: Path) -> None:
+    parameters = model.trainable()
     try:
         learned = load_file(path)
     except (OSError, SafetensorError):
         learned = {}
-    if {name: t.shape for name, t in learned.items()} != {name: t.shape for name, t in wanted.items()}:
-        raise SpecialistError(f"{path} is damaged or does not belong to its {ABOUT}; fit the specialist again.")
+    if {name: t.shape for name, t in learned.items()} != {name: t.shape for name, t in parameters.items()}:
+        raise SpecialistError(f"{path} is damaged or does not belong to its {RECORD_FILE}. Run fit again.")
     with torch.no_grad():
-        for name, parameter in wanted.items():
+        for name, parameter in parameters.items():
             parameter.copy_(learned[name])

@@ -1,11 +1,10 @@
-"""Masks as files: one PNG an image or page, that says which specialist made it, from what.
+"""Writes masks as PNG files, one per image or page. Their metadata names the specialist and the source image.
 
-So a folder of masks can be carried on, whoever stopped: what this specialist has made of this image is not made again,
-and what somebody else put there is not replaced unasked.
+So an interrupted prediction can be continued: masks that this specialist made from this image are kept. Other files,
+and masks that it made from another image of the same name, are not overwritten by default.
 """
 
-import hashlib
-import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,34 +12,35 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ptsam_auto.data.decode import count_pages
-from ptsam_auto.data.images import read_image
+from ptsam_auto.data.new_images import Source
+from ptsam_auto.data.raster import SOURCE, SPECIALIST
+from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.errors import DatasetError, OutputError
+from ptsam_auto.files import file_sha256, json_sha256, replacing
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.report import overlay
-
-SPECIALIST, SOURCE = "ptsam-auto specialist", "ptsam-auto source"  # text chunks of the PNG
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where masks go.
+    """Output folders of a prediction.
 
     Args:
-        masks: folder, NAME.png.
-        overlays: folder for pictures of image and mask, or None.
-        replace: also what this specialist did not make.
+        masks: Folder of the masks, NAME.png.
+        overlays: Folder of copies of the images with the mask drawn on top, or None.
+        replace: Whether to overwrite masks that this specialist did not make, or that it made from another image.
+            An image to predict on is never overwritten.
     """
 
     masks: Path
     overlays: Path | None = None
     replace: bool = False
 
-    def make(self) -> None:
-        """Make the folders.
+    def create_folders(self) -> None:
+        """Create the folders.
 
         Raises:
-            OutputError: one cannot be written to.
+            OutputError: A folder cannot be written to.
         """
         for folder in (self.masks, self.overlays):
             if folder is not None:
@@ -49,90 +49,113 @@ class Destination:
                 except OSError as error:
                     raise _unwritable(folder, error) from None
 
+    def refuse_inputs(self, sources: Iterable[Source]) -> None:
+        """Check that no result would overwrite an image to predict on, also if `replace` is set.
+
+        Raises:
+            OutputError: A result would overwrite an image.
+        """
+        sources = tuple(sources)
+        inputs = {file.resolve() for source in sources for file in source.image.files}
+        folders = [folder for folder in (self.masks, self.overlays) if folder is not None]
+        for path in (folder / f"{name}.png" for folder in folders for source in sources for name in source.names):
+            if path.resolve() in inputs:
+                raise OutputError(
+                    f"{path} is an image to predict on, and a result would overwrite it.\n"
+                    "Choose another folder for the results."
+                )
+
 
 @dataclass(frozen=True)
-class Predicted:
-    """What became of one image file.
+class PredictionResult:
+    """The result for one image file.
 
     Args:
-        path: as the user named it.
-        written: masks.
-        kept: masks that were there already.
-        problem: what is wrong with it, or "".
+        path: Path as the user named it.
+        written: Number of masks that were written.
+        kept: Number of masks that existed already.
+        problem: Problem of the image, or "".
+        longest: Longer side of the largest page that was predicted, px; 0 if no page was predicted.
     """
 
     path: str
     written: int = 0
     kept: int = 0
     problem: str = ""
+    longest: int = 0
 
 
-def predict_file(specialist: Specialist, path: Path, to: Destination) -> Predicted:
-    """Write the mask of an image as PNG, 0 and 255, at the image's own size; a stack gives one a page.
+def reading_of(specialist: Specialist) -> ImageReading:
+    """Return how the training images were read. The images to predict on must be read in the same way."""
+    return specialist.record.data.reading
+
+
+def predict_source(specialist: Specialist, source: Source, destination: Destination) -> PredictionResult:
+    """Write the mask of an image as PNG, 0 and 255, in the size of the image. For a stack, write one mask per page.
 
     Args:
-        specialist: loaded.
-        path: an image file.
-        to: its folders exist.
+        specialist: The loaded specialist; the image is read as its training images were.
+        source: One image; see `new_images.find_new_images`.
+        destination: Output folders, which exist.
 
     Raises:
-        OutputError: a folder cannot be written to.
+        OutputError: A folder cannot be written to, or a result would overwrite the image.
     """
-    written = kept = 0
+    written = kept = longest = 0
+    label = source.label
+    destination.refuse_inputs([source])
     try:
-        source = _sha256(path)
-        for name, page in _pages(path):
-            mask_path = to.masks / f"{name}.png"
-            overlay_path = to.overlays / f"{name}.png" if to.overlays else None
-            made_by, made_from = _maker(mask_path)
-            if made_by != specialist.identity and mask_path.exists() and not to.replace:
-                foreign = f"{mask_path} is there already, and not of this specialist; replace it with --force"
-                return Predicted(str(path), written, kept, foreign)
-            if (made_by, made_from) == (specialist.identity, source) and (not overlay_path or overlay_path.exists()):
+        source_hash = _hash_of(source)
+        for page, name in enumerate(source.names):
+            mask_path = destination.masks / f"{name}.png"
+            overlay_path = destination.overlays / f"{name}.png" if destination.overlays else None
+            mask_specialist, mask_source = _read_metadata(mask_path)
+            is_same = (mask_specialist, mask_source) == (specialist.identity, source_hash)
+            if mask_path.exists() and not is_same and not destination.replace:
+                same_specialist = mask_specialist == specialist.identity
+                origin = "made from another image of this name" if same_specialist else "not made by this specialist"
+                problem = f"{mask_path} exists and was {origin}; overwrite it with --force"
+                return PredictionResult(label, written, kept, problem)
+            if is_same and (not overlay_path or overlay_path.exists()):
                 kept += 1
                 continue
-            image = read_image(path, page)
+            image = source.image.read(page, reading_of(specialist))
+            longest = max(longest, *image.shape[:2])
             mask = specialist.predict(image)
             if overlay_path:
                 _write(overlay_path, overlay(image, mask))
-            _write(mask_path, mask.astype(np.uint8) * 255, {SPECIALIST: specialist.identity, SOURCE: source})
+            _write(mask_path, mask.astype(np.uint8) * 255, {SPECIALIST: specialist.identity, SOURCE: source_hash})
             written += 1
     except DatasetError as error:
-        return Predicted(str(path), written, kept, "; ".join(problem.what for problem in error.problems))
+        return PredictionResult(label, written, kept, "; ".join(problem.what for problem in error.problems))
     except OSError as error:
-        return Predicted(str(path), written, kept, f"cannot be read: {error.strerror or error}")
-    return Predicted(str(path), written, kept)
+        return PredictionResult(label, written, kept, f"cannot be read: {error.strerror or error}")
+    return PredictionResult(label, written, kept, longest=longest)
 
 
-def _pages(path: Path) -> list[tuple[str, int | None]]:
-    """Names of an image's masks, one, or one for each page of a stack; the names that `read_folder` gives."""
-    count = count_pages(path)
-    return [(path.stem, None)] if count == 1 else [(f"{path.stem}_p{page:03d}", page) for page in range(count)]
+def _hash_of(source: Source) -> str:
+    """Return the SHA-256 of the file of an image, or one hash of the hashes of its files."""
+    digests = [file_sha256(file) for file in source.image.files]
+    return digests[0] if len(digests) == 1 else json_sha256(digests)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _maker(path: Path) -> tuple[str | None, str | None]:
-    """Which specialist made a mask, and from what."""
+def _read_metadata(path: Path) -> tuple[str | None, str | None]:
+    """Return the specialist and the source image that are named in a mask, or None for each that is missing."""
     try:
         with Image.open(path) as image:
             return image.info.get(SPECIALIST), image.info.get(SOURCE)
-    except OSError:  # absent, or no image
+    except OSError:  # The file is missing or is not an image.
         return None, None
 
 
-def _write(path: Path, pixels: np.ndarray, said: dict[str, str] | None = None) -> None:
-    """Write a PNG; nobody ever sees half of it under its name."""
+def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = None) -> None:
+    """Write a PNG atomically."""
     info = PngInfo()
-    for key, value in (said or {}).items():
+    for key, value in (metadata or {}).items():
         info.add_text(key, value)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        Image.fromarray(pixels).save(unfinished, format="PNG", pnginfo=info)
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            Image.fromarray(pixels).save(unfinished, format="PNG", pnginfo=info)
     except OSError as error:
         raise _unwritable(path, error) from None
 

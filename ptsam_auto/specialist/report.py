@@ -1,4 +1,4 @@
-"""What people look at: overlays of held-out images, the learning curve, and report.html with both."""
+"""Writes report.html: overlays of held-out images, the scores and the learning curve."""
 
 import base64
 import io
@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ptsam_auto.specialist.evaluate import Scores
+from ptsam_auto.files import write_text
+from ptsam_auto.specialist.record import SpecialistRecord
 from ptsam_auto.svg import save_svg
 
-FOUND = (60, 150, 255)  # blue
-MISSED = (255, 150, 0)  # orange: false negative, as in the paper's Fig. 6
-INVENTED = (230, 30, 30)  # red: false positive, as in the paper's Fig. 6
-SIDE = 480  # px, the longest side of a picture in the report
+TRUE_POSITIVE = (60, 150, 255)  # Blue.
+FALSE_NEGATIVE = (255, 150, 0)  # Orange, as in the paper's Fig. 6.
+FALSE_POSITIVE = (230, 30, 30)  # Red, as in the paper's Fig. 6.
+PICTURE_SIDE = 480  # Longest side of a picture in the report, px.
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Panel:
     """One held-out image of the report.
 
     Args:
-        name: the image's.
-        dice: of the tuned specialist, 0 to 1.
-        untuned_dice: of the same SAM without learned prompts; None where there is none.
-        picture: image and overlay side by side, H 2W 3 uint8.
+        name: Name of the image.
+        dice: Dice of the specialist, 0 to 1.
+        untuned_dice: Dice of the untuned SAM, or None.
+        picture: Image and overlay side by side, H 2W 3 uint8.
     """
 
     name: str
@@ -40,46 +40,53 @@ class Panel:
 
     @property
     def source(self) -> str:
-        """The picture as a data URI, so that the report is one file."""
+        """Return the picture as a data URI, so that the report is one file."""
         buffer = io.BytesIO()
         Image.fromarray(self.picture).save(buffer, "JPEG", quality=80)
         return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
-    """The image with its mask: blue where found; against a truth also orange where missed, red where invented.
+    """Return the image with its mask drawn on top.
+
+    The mask is blue. If `truth` is given, blue is correct, orange is missed (false negative), and red is wrong (false
+    positive).
 
     Args:
-        image: H W 3, uint8.
-        predicted: H W, bool.
-        truth: H W, bool, or None where it is not known.
+        image: Image, H W 3, uint8.
+        predicted: Predicted mask, H W, bool.
+        truth: Annotated mask, H W, bool, or None if it is not known.
 
     Returns:
-        H W 3, uint8.
+        Picture, H W 3, uint8.
     """
-    layers = [(predicted, FOUND)]
+    layers = [(predicted, TRUE_POSITIVE)]
     if truth is not None:
-        layers = [(predicted & truth, FOUND), (truth & ~predicted, MISSED), (predicted & ~truth, INVENTED)]
+        layers = [
+            (predicted & truth, TRUE_POSITIVE),
+            (truth & ~predicted, FALSE_NEGATIVE),
+            (predicted & ~truth, FALSE_POSITIVE),
+        ]
     result = image.astype(np.float32)
     for where, colour in layers:
-        strength = 0.35 if colour == FOUND else 0.65
+        strength = 0.35 if colour == TRUE_POSITIVE else 0.65
         result[where] = (1 - strength) * result[where] + strength * np.array(colour, np.float32)
     return result.round().astype(np.uint8)
 
 
-def beside(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Image and overlay side by side, each at most SIDE px long: h 2w 3 uint8."""
+def side_by_side(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return image and overlay side by side, each at most PICTURE_SIDE px long: h 2w 3 uint8."""
     both = np.concatenate([image, overlay(image, predicted, truth)], axis=1)
     picture = Image.fromarray(both)
-    picture.thumbnail((2 * SIDE, SIDE))
+    picture.thumbnail((2 * PICTURE_SIDE, PICTURE_SIDE))
     return np.asarray(picture)
 
 
 def learning_curve(curve: Mapping[str, Sequence[float]]) -> str:
-    """Loss and its parts over the steps, as SVG text.
+    """Return a figure of the loss and its parts over the steps, as SVG text.
 
     Args:
-        curve: a column each of "step", "loss" and, if they are known, its parts.
+        curve: Columns "step" and "loss", and the parts of the loss if they are known.
     """
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
@@ -96,30 +103,33 @@ def learning_curve(curve: Mapping[str, Sequence[float]]) -> str:
 
 
 def write_report(
-    path: Path, title: str, about: dict[str, Any], curve: Mapping[str, Sequence[float]], panels: Sequence[Panel]
+    path: Path, title: str, record: SpecialistRecord, curve: Mapping[str, Sequence[float]], panels: Sequence[Panel]
 ) -> None:
-    """Write report.html, one self-contained file.
+    """Write report.html, which needs no other files.
 
     Args:
-        path: of the file.
-        title: what the specialist is called.
-        about: the contents of specialist.json.
-        curve: see `learning_curve`.
-        panels: held-out images; shown from the worst to the best.
+        path: Path of the file.
+        title: Title of the report.
+        record: Contents of specialist.json.
+        curve: Columns of the learning curve; see `learning_curve`.
+        panels: Held-out images; the worst is shown first.
     """
     template = jinja2.Environment(autoescape=True).from_string(
-        (resources.files("ptsam_auto.specialist") / "report.html.j2").read_text()
+        (resources.files("ptsam_auto.specialist") / "report.html.j2").read_text(encoding="utf-8")
     )
-    tuned = Scores.from_dict(about["scores"]["tuned"])
-    untuned = Scores.from_dict(about["scores"]["untuned"]) if about["scores"]["untuned"] else None
+    untuned = record.scores.untuned
     text = template.render(
         title=title,
-        about=about,
-        tuned=tuned,
+        record=record,
+        tuned=record.scores.tuned,
         untuned=untuned,
         untuned_dice={image.name: image.dice for image in untuned.images} if untuned else {},
         curve=learning_curve(curve),
         panels=sorted(panels, key=lambda panel: panel.dice),
-        colours={"found": FOUND, "missed": MISSED, "invented": INVENTED},
+        colours={
+            "true_positive": TRUE_POSITIVE,
+            "false_negative": FALSE_NEGATIVE,
+            "false_positive": FALSE_POSITIVE,
+        },
     )
-    path.write_text(text)
+    write_text(path, text)

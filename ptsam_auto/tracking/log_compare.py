@@ -1,47 +1,58 @@
-"""A comparison in MLflow: one parent run with tables and figures, a child for each training."""
+"""Logs a comparison to MLflow: one parent run with tables and figures, and one child run per training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ptsam_auto.tracking.family import Family
+from ptsam_auto.compare.record import RECORD_FILE, ComparisonRecord
+from ptsam_auto.tracking.run_group import RunGroup
 
 EXPERIMENT = "ptsam-auto compare"
+MAX_PARAMETER_LENGTH = 500  # Largest number of characters of a parameter in MLflow.
 
 
-def log_comparison(about: dict[str, Any], rows: Sequence[dict[str, Any]], files: Sequence[Path]) -> str:
-    """Log what is not there yet; called again, it adds what is new and replaces tables and figures.
+@dataclass(frozen=True)
+class Row:
+    """The child run of one training."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+
+
+def log_comparison(record: ComparisonRecord, rows: Sequence[Row], files: Sequence[Path]) -> str:
+    """Log all trainings that are not in MLflow yet, and replace tables and figures.
 
     Args:
-        about: the contents of comparison.json.
-        rows: name, parameters and metrics of each training.
-        files: for the parent run.
+        record: Contents of comparison.json.
+        rows: The trainings.
+        files: Files for the parent run.
 
     Returns:
-        The tracking store's address.
+        Address of the tracking server or file.
 
     Raises:
-        Exception: whatever MLflow and its stores raise; there is no common type.
+        Exception: An error of MLflow or its store; they have no common type.
     """
     from mlflow.entities import Metric, Param
 
-    family = Family(EXPERIMENT, "comparison", "bout", about)
-    client = family.client
+    def fill(client: Any, parent: str) -> None:  # noqa: ANN401 - MLflow's
+        request = {key: str(value)[:MAX_PARAMETER_LENGTH] for key, value in asdict(record.request).items()}
+        client.log_batch(parent, params=[Param(key, value) for key, value in request.items()])
+        client.log_dict(parent, asdict(record), RECORD_FILE)
 
-    def fill(parent: str) -> None:
-        asked = {key: str(value)[:500] for key, value in about["asked"].items()}
-        client.log_batch(parent, params=[Param(key, value) for key, value in asked.items()])
-        client.log_dict(parent, about, "comparison.json")
-
-    family.open(", ".join(one["name"] for one in about["data"]), fill)
+    name = ", ".join(dataset.name for dataset in record.data)
+    group = RunGroup.open(EXPERIMENT, "comparison", "training", name, record.origin, record.data, fill)
+    client = group.client
     for row in rows:
-        if row["name"] in family.children:
+        if row.name in group.children:
             continue
-        child = family.child(row["name"], row["name"])
-        metrics = [Metric(key, float(value), 0, 0) for key, value in row["metrics"].items()]
-        client.log_batch(child, metrics, [Param(key, str(value)) for key, value in row["parameters"].items()])
+        child = group.child(row.name, row.name)
+        metrics = [Metric(key, float(value), 0, 0) for key, value in row.metrics.items()]
+        client.log_batch(child, metrics, [Param(key, str(value)) for key, value in row.parameters.items()])
         client.set_terminated(child)
     for path in files:
-        client.log_artifact(family.parent, str(path), "figures" if path.parent.name == "figures" else None)
-    client.set_terminated(family.parent)
+        client.log_artifact(group.parent, str(path), "figures" if path.parent.name == "figures" else None)
+    client.set_terminated(group.parent)
     return client.tracking_uri

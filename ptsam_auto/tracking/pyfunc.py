@@ -1,4 +1,4 @@
-"""A specialist as an MLflow model. MLflow copies this file and runs it; it needs ptsam-auto installed where it runs."""
+"""A specialist as an MLflow model. MLflow copies this file and runs it; ptsam-auto must be installed there."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import numpy as np
 
 
 class SpecialistModel(mlflow.pyfunc.PythonModel):
-    """Images in, masks out, through MLflow's own interface."""
+    """MLflow model that predicts masks."""
 
     def load_context(self, context: Any) -> None:  # noqa: ANN401 - MLflow's type is private
-        """Load the specialist that was logged beside this file."""
+        """Load the specialist from the logged artifacts."""
         from ptsam_auto.specialist.artifact import load_specialist
 
         self.specialist = load_specialist(context.artifacts["specialist"])
 
-    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:  # noqa: ANN401, ARG002
-        """Masks, B H W uint8 (1 is foreground), of images, B H W 3 uint8 RGB."""
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:  # noqa: ANN401
+        """Return the masks, B H W uint8 (1 is foreground), of images, B H W 3 uint8 RGB."""
         return np.stack([self.specialist.predict(image) for image in model_input]).astype(np.uint8)
 
 

@@ -1,14 +1,12 @@
-"""Features of augmented views, encoded once and kept: one Arrow file an image, memory-mapped.
+"""Feature bank: caches the features of augmented views on disk, in one memory-mapped Arrow file per image.
 
-A frozen encoder gives the same features for the same view, so a view need never be encoded twice. The paper draws a
-fresh view at every step (40,000 passes through the encoder); a bank of K views an image draws from K, in turn. With
-as many views as turns it gives the paper's training exactly.
+A frozen encoder gives the same features for the same view, so no view has to be encoded twice. The paper encodes new
+views in every step (40,000 passes through the encoder). With a bank, K views per image are encoded and used in
+rotation. If K is the number of times that each image is used, this is exactly the paper's training.
 """
 
-# B images  K views  S input side, px  G patches a side
+# B images  K views  S input side, px  G patches per side
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,49 +16,48 @@ import pyarrow as pa
 import torch
 
 from ptsam_auto.data.dataset import Pair
+from ptsam_auto.files import json_sha256
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import to_input
 from ptsam_auto.training import feature_files
 from ptsam_auto.training.recipe import Recipe
-from ptsam_auto.training.views import Batch, FreshViews, Supply, targets
+from ptsam_auto.training.views import Batch, FreshViews, Views, ViewSampler, targets
 
-LAYOUT = 1  # of the files; part of their names
-AT_ONCE = 4  # views in one pass through the encoder
+LAYOUT = 2  # version of the file format; part of the hash in the file names
+ENCODER_BATCH_SIZE = 4  # views in one pass through the encoder
 
 
 def views_for(
     model: PromptFreeSam,
     backbone_hash: str,
-    supply: Supply,
+    sampler: ViewSampler,
     recipe: Recipe,
     folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    at_least: int = 0,
-) -> "FreshViews | FeatureBank":
-    """What the recipe trains on: fresh views, or a bank in `folder`; see both for the arguments."""
+    least_views: int = 0,
+) -> Views:
+    """Return FreshViews, or a FeatureBank in `folder` if recipe.views is above 0; see both for the arguments."""
     if not recipe.views:
-        return FreshViews(model, supply)
-    return FeatureBank(folder, model, backbone_hash, supply, recipe, progress, at_least)
+        return FreshViews(model, sampler)
+    return FeatureBank(folder, model, backbone_hash, sampler, recipe, least_views)
 
 
 class FeatureBank:
-    """Features of K views of each training image, half precision, in a folder that runs and processes may share.
+    """Features of K views of each training image, half precision, in a folder that several runs can share.
 
-    Files are named by content (backbone, image, augmentation, seed). Encoding that was cut short continues with the
-    next image, and processes that fill one bank share the images out.
+    Files are named by a hash of their content (backbone, image, augmentation, seed). An interrupted encoding continues
+    with the next image, and several processes that fill one bank divide the images among themselves.
 
     Args:
-        folder: where the files lie or will lie.
-        model: with a frozen encoder.
+        folder: Folder of the feature files; it is created if it does not exist.
+        model: Model with a frozen encoder.
         backbone_hash: SHA-256 of the weights.
-        supply: of views.
-        recipe: for the number of views and of steps.
-        progress: called with (views done, views in all).
-        at_least: views to encode where the recipe wants fewer, so that runs with few and with many share one file.
+        sampler: Source of the views.
+        recipe: Training settings, which determine the number of views and of steps.
+        least_views: Minimum number of views to encode per image, so that runs with different numbers of views share one
+            file.
 
     Attributes:
-        views: views of an image that are drawn.
-        encoded: views that were encoded here rather than found.
+        views: Number of views per image that training uses.
     """
 
     def __init__(
@@ -68,66 +65,83 @@ class FeatureBank:
         folder: Path,
         model: PromptFreeSam,
         backbone_hash: str,
-        supply: Supply,
+        sampler: ViewSampler,
         recipe: Recipe,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-        at_least: int = 0,
+        least_views: int = 0,
     ) -> None:
-        self._model, self._supply = model, supply
-        pairs = supply.pairs
-        self.views = recipe.views_drawn(len(pairs))
-        kept = max(self.views, at_least)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{self._key(pair, backbone_hash, kept)}.arrow" for pair in pairs]
-        total = len(pairs) * kept
-        done = kept * sum(path.exists() for path in paths)
+        self._model, self._sampler = model, sampler
+        self.views = recipe.views_drawn(len(sampler.pairs))
+        self._kept = max(self.views, least_views)
+        self._folder = folder
+        self._paths = [folder / f"{self._key(pair, backbone_hash)}.arrow" for pair in sampler.pairs]
+        self._tables: list[pa.RecordBatch] = []
+
+    def prepare(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+        """Encode the views of every image that has no file yet; return the number of views this process encoded.
+
+        Args:
+            progress: Function that is called with (views done, total views).
+        """
+        if self._tables:
+            return 0
+        self._folder.mkdir(parents=True, exist_ok=True)
+        total = len(self._paths) * self._kept
+        done = self._kept * sum(path.exists() for path in self._paths)
         progress(done, total)
 
-        def made() -> None:
+        def count_file() -> None:
             nonlocal done
-            progress(done := done + kept, total)
+            progress(done := done + self._kept, total)
 
-        self.encoded = kept * feature_files.fill(paths, lambda i: self._encode(i, kept), made)
-        self._tables = [feature_files.read(path) for path in paths]
+        encoded = self._kept * feature_files.fill(self._paths, self._encode, count_file)
+        self._tables = [feature_files.read(path) for path in self._paths]
+        return encoded
 
     def draw(self, step: int) -> Batch:
-        """One step's views, read from the files."""
+        """Return the views of one step, read from the files of the bank."""
+        self.prepare()
         size, device = self._model.image_size, self._model.device
-        features, masks = [], []
-        for image, turn in self._supply.turns(step):
+        features, masks, ignored = [], [], []
+        for image, turn in self._sampler.turns(step):
             table, row = self._tables[image], turn % self.views
             features.append(table.column("features").to_numpy_ndarray()[row])
             height, width = table.column("height")[row].as_py(), table.column("width")[row].as_py()
             masks.append(feature_files.unpacked(table.column("mask")[row], height, width))
-        target, inside = targets(masks, size)
+            bits = table.column("ignored")[row]
+            ignored.append(feature_files.unpacked(bits, height, width) if bits.is_valid else None)
+        target, inside = targets(masks, size, ignored)
         stacked = torch.from_numpy(np.stack(features)).float()
         return Batch(stacked.to(device), target.to(device), inside.to(device))
 
-    def _key(self, pair: Pair, backbone_hash: str, views: int) -> str:
+    def _key(self, pair: Pair, backbone_hash: str) -> str:
         contents = {
             "layout": LAYOUT,
             "backbone": backbone_hash,
             "pair": pair.digest,
-            "augmentation": asdict(self._supply.augmentation),
-            "seed": self._supply.seed,
-            "views": views,
+            "augmentation": asdict(self._sampler.augmentation),
+            "seed": self._sampler.seed,
+            "views": self._kept,
             "image_size": self._model.image_size,
-            "tiles": self._model.tiles,
+            "tiling": asdict(self._model.tiling),
         }
-        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:32]
+        return json_sha256(contents)[:32]
 
     @torch.no_grad()
-    def _encode(self, image: int, count: int) -> pa.RecordBatch:
-        size, tiles = self._model.image_size, self._model.tiles
-        views = [self._supply.view(image, turn, size, tiles) for turn in range(count)]
+    def _encode(self, image: int) -> pa.RecordBatch:
+        size, tiling = self._model.image_size, self._model.tiling
+        views = [self._sampler.view(image, turn, size, tiling) for turn in range(self._kept)]
         features = []
-        for start in range(0, len(views), AT_ONCE):
-            images = [to_input(self._model.sam, one.image, size) for one in views[start : start + AT_ONCE]]
+        for start in range(0, len(views), ENCODER_BATCH_SIZE):
+            batch = views[start : start + ENCODER_BATCH_SIZE]
+            images = [to_input(self._model.sam, view.image, size) for view in batch]
             features.append(self._model.encode(torch.stack(images)).half().cpu().numpy())
         columns = {
             "features": pa.FixedShapeTensorArray.from_numpy_ndarray(np.concatenate(features)),
-            "mask": pa.array([feature_files.packed(one.mask) for one in views], pa.binary()),
-            "height": pa.array([one.mask.shape[0] for one in views], pa.int32()),
-            "width": pa.array([one.mask.shape[1] for one in views], pa.int32()),
+            "mask": pa.array([feature_files.packed(view.mask) for view in views], pa.binary()),
+            "ignored": pa.array(
+                [None if view.ignored is None else feature_files.packed(view.ignored) for view in views], pa.binary()
+            ),
+            "height": pa.array([view.mask.shape[0] for view in views], pa.int32()),
+            "width": pa.array([view.mask.shape[1] for view in views], pa.int32()),
         }
         return pa.record_batch(columns)

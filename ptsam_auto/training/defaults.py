@@ -1,7 +1,7 @@
-"""What `fit` uses unasked: one data file, each value with its provenance. Knows no torch.
+"""The default settings of `fit`, read from defaults.toml, which gives the source of each value.
 
-The shipped file speaks for everyone. A lab that searched on data of its own has a second one, of the same form, that
-`ptsam-auto freeze` writes; what stands there goes before.
+The built-in file is used by everyone. A lab can have a second file of the same format, written by `ptsam-auto freeze`;
+its values override the built-in ones.
 """
 
 import os
@@ -16,101 +16,104 @@ from typing import Any
 from ptsam_auto.errors import ConfigError
 
 ADAPTATIONS = ("decoder", "encoder")
-SEARCHED = "searched"  # beside a family's blocks: where a search's evidence stands
-DIGEST = 12  # characters of an image's digest that evidence keeps
+SEARCHED = "searched"  # key, among a family's blocks, of the metadata of the searches
+DIGEST = 12  # number of characters of an image's digest that the metadata of a search keeps
 
 
 @dataclass(frozen=True)
-class Default:
-    """A frozen value.
+class Sourced:
+    """Value of a setting, and its source: a section of the paper, a search, or the user."""
 
-    Args:
-        path: of the field it sets, as in `settings`.
-        value: of that field's type.
-        source: where it comes from: a section of the paper, or a search.
-    """
-
-    path: str
     value: Any
     source: str
 
 
 def user_file() -> Path:
-    """The lab's own defaults: $PTSAM_AUTO_DEFAULTS, or ptsam-auto/defaults.toml in the user's configuration folder."""
+    """Return the path of the lab's own defaults.
+
+    It is $PTSAM_AUTO_DEFAULTS, or ptsam-auto/defaults.toml in the user's configuration folder.
+    """
     if path := os.environ.get("PTSAM_AUTO_DEFAULTS"):
         return Path(path)
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ptsam-auto" / "defaults.toml"
 
 
 def families() -> list[str]:
-    """The backbones that have a block, in the file's order."""
+    """Return the names of the backbones that have a block, in the order of the file."""
     return list(_shipped())
 
 
-def adaptation(family: str, device: str, method: str = "ptsam") -> Default:
-    """What to adapt, "decoder" or "encoder", on this backbone and kind of hardware.
+def adaptation(family: str, device: str, method: str = "ptsam") -> Sourced:
+    """Return what to adapt, "decoder" or "encoder", for a backbone and a kind of hardware.
 
     Args:
-        family: of `families()`.
+        family: Name of a backbone, one of `families()`.
         device: "cpu" or "cuda".
-        method: a name of `methods.registry`.
+        method: Name of a method in `methods.sam_methods`.
     """
     entry, possible = _family(family)["adapt"], adaptations(family, method)
     if len(possible) == 1:
-        return Default("adapt", possible[0], f"{method} adapts nothing else")
-    return Default("adapt", entry[device], entry["source"])
+        return Sourced(possible[0], f"the only adaptation of {method}")
+    return Sourced(entry[device], entry["source"])
 
 
 def adaptations(family: str, method: str) -> list[str]:
-    """What a method can adapt, of `ADAPTATIONS`; see `adaptation` for the arguments."""
-    return [adapt for adapt in ADAPTATIONS if adapt in _of(method, family)]
+    """Return the ones of `ADAPTATIONS` that a method supports; see `adaptation` for the arguments."""
+    return [adapt for adapt in ADAPTATIONS if adapt in _blocks_of(method, family)]
 
 
-def block(family: str, adapt: str, method: str = "ptsam") -> list[Default]:
-    """The frozen settings of one backbone, adaptation and method, in the file's order.
+def block(family: str, adapt: str, method: str = "ptsam") -> dict[str, Sourced]:
+    """Return the default settings of one backbone, adaptation and method by field path, in the order of the file.
 
-    The comparison's control is that all methods train alike, so a rival has PTSAM's recipe but for what its own block
-    says, such as its learning rate.
+    All methods train with PTSAM's recipe, so that a comparison is fair. The block of another method contains only its
+    differences, such as its learning rate.
 
     Args:
-        family: of `families()`.
-        adapt: of `adaptations(family, method)`.
-        method: a name of `methods.registry`.
+        family: Name of a backbone, one of `families()`.
+        adapt: One of `adaptations(family, method)`.
+        method: Name of a method in `methods.sam_methods`.
     """
-    entries = _of("ptsam", family)[adapt]
+    entries = _blocks_of("ptsam", family)[adapt]
     if method != "ptsam":
-        own = {"method.name": {"value": method, "source": "the method asked for"}, **_of(method, family)[adapt]}
+        own = {"method.name": {"value": method, "source": "the selected method"}, **_blocks_of(method, family)[adapt]}
         shared = {path: entry for path, entry in entries.items() if not path.startswith("method.") and path not in own}
         entries = own | shared
-    return [Default(path, entry["value"], entry["source"]) for path, entry in entries.items()]
+    return {path: Sourced(entry["value"], entry["source"]) for path, entry in entries.items()}
 
 
-def _of(method: str, family: str) -> dict[str, Any]:
-    """A method's blocks by adaptation; PTSAM's stand at the top of its backbone's."""
-    found = _family(family)
-    return found if method == "ptsam" else found[method]
+def values(family: str, adapt: str, method: str = "ptsam") -> dict[str, Any]:
+    """Return the values of `block`, by field path."""
+    return {path: setting.value for path, setting in block(family, adapt, method).items()}
+
+
+def _blocks_of(method: str, family: str) -> dict[str, Any]:
+    """Return the blocks of a method by adaptation; those of PTSAM are at the top level of the backbone."""
+    blocks = _family(family)
+    return blocks if method == "ptsam" else blocks[method]
 
 
 def evidence(family: str, adapt: str, method: str = "ptsam") -> dict[str, Any] | None:
-    """The search that a block was frozen from, as `search.freeze` wrote it; None where there was none."""
-    return _of(method, family).get(SEARCHED, {}).get(adapt)
+    """Return the metadata of the search that selected a block, as `ptsam-auto freeze` wrote it, or None."""
+    return _blocks_of(method, family).get(SEARCHED, {}).get(adapt)
 
 
-def met(family: str, adapt: str, method: str, digests: Iterable[str]) -> dict[str, int]:
-    """Which of these images chose the block's values, or PTSAM's, whose recipe a rival shares.
+def searched_on(family: str, adapt: str, method: str, digests: Iterable[str]) -> dict[str, int]:
+    """Count the images that were used in the search that selected the block, or PTSAM's block with the shared recipe.
 
     Args:
-        family: of `families()`.
-        adapt: of `adaptations(family, method)`.
-        method: a name of `methods.registry`.
-        digests: of pairs, see `data.dataset.Pair`.
+        family: Name of a backbone, one of `families()`.
+        adapt: One of `adaptations(family, method)`.
+        method: Name of a method in `methods.sam_methods`.
+        digests: Digests of the images, see `data.dataset.Pair`.
 
     Returns:
-        Dataset of the search to the number of images that are also in it; {} where there is none, as there should be.
+        Number of images that are also in the search, by dataset of the search; {} if there are none, which is the
+        normal case.
     """
-    found = [one for name in {"ptsam", method} for one in (evidence(family, adapt, name) or {"data": []})["data"]]
+    searches = [evidence(family, adapt, name) or {"data": []} for name in {"ptsam", method}]
+    datasets = [dataset for search in searches for dataset in search["data"]]
     seen = {digest[:DIGEST] for digest in digests}
-    counts = {one["name"]: len(seen.intersection(one["images"])) for one in found}
+    counts = {dataset["name"]: len(seen.intersection(dataset["images"])) for dataset in datasets}
     return {name: count for name, count in counts.items() if count}
 
 
@@ -119,18 +122,20 @@ def _shipped() -> dict[str, Any]:
     return tomllib.loads((resources.files("ptsam_auto.training") / "defaults.toml").read_text())
 
 
-def _own() -> dict[str, Any]:
-    """The lab's own file; {} where there is none."""
+def _user_defaults() -> dict[str, Any]:
+    """Return the content of the lab's own file; {} if there is none."""
     path = user_file()
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.\nMend or remove it; it holds your own defaults.") from None
+        raise ConfigError(
+            f"{path} cannot be read: {error}.\nCorrect or delete this file; it holds your own defaults."
+        ) from None
     for family, blocks in content.items():
         if family not in _shipped():
-            raise ConfigError(f"{path}: there is no backbone {family}; there are {', '.join(_shipped())}.")
+            raise ConfigError(f"{path}: there is no backbone {family}; expected one of {', '.join(_shipped())}.")
         for name in blocks.keys() - {"adapt", "like", SEARCHED}:
             of_method = {name: blocks[name]} if name in ADAPTATIONS else blocks[name]
             for adapt, block in of_method.items():
@@ -148,16 +153,16 @@ def _check(block: object, where: str) -> None:
 
 
 def _family(name: str) -> dict[str, Any]:
-    """A backbone's blocks: those of the one it is said to be like, then its own, then the lab's."""
+    """Merge the blocks of a backbone: those of its "like" backbone, then its own, then those of the lab's file."""
     shipped = _shipped()[name]
     base = _family(shipped["like"]) if "like" in shipped else {}
-    return _over(_over(base, shipped), _own().get(name, {}))
+    return _merge(_merge(base, shipped), _user_defaults().get(name, {}))
 
 
-def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Blocks over blocks, however deep: an upper entry goes whole before a lower one of the same name."""
+def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested blocks. An entry of `upper` replaces an entry of `lower` with the same name completely."""
     merged = dict(lower)
     for key, value in upper.items():
         is_block = isinstance(value, dict) and key != "adapt" and not ("value" in value or "search" in value)
-        merged[key] = _over(merged.get(key, {}), value) if is_block else value
+        merged[key] = _merge(merged.get(key, {}), value) if is_block else value
     return merged

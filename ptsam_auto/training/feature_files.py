@@ -1,6 +1,5 @@
-"""Features on disk: Arrow files named by content, each made once however many processes want it."""
+"""Arrow files with features. Each file is created only once, also when several processes need it."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,59 +8,59 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-PATIENCE = 0.1  # seconds between two looks at a file that another process is making
+from ptsam_auto.files import replacing
+
+POLL_SECONDS = 0.1  # time between two checks of a file that another process is creating
 
 
 def fill(paths: Sequence[Path], make: Callable[[int], pa.RecordBatch], made: Callable[[], None] = lambda: None) -> int:
-    """Make every file that is missing; of several processes that ask for the same ones, each makes a part.
+    """Create all missing files. Several processes can call this at the same time and divide the work.
 
-    A file appears only when complete. The lock on one that is being made goes with its process, so a killed one
+    A file appears only when it is complete. The lock on a file is released when its process ends, so a killed process
     leaves nothing to clean up.
 
     Args:
-        paths: in one existing folder.
-        make: the contents of file number i.
-        made: called after each file that was missing, whoever made it.
+        paths: Paths of the files, in one existing folder.
+        make: Function that returns the contents of file number i.
+        made: Function that is called after each missing file was created, by this or another process.
 
     Returns:
-        How many files this process made.
+        Number of files that this process created.
     """
-    ours, waiting = 0, [i for i, path in enumerate(paths) if not path.exists()]
-    while waiting:
+    created, missing = 0, [i for i, path in enumerate(paths) if not path.exists()]
+    while missing:
         busy = []
-        for i in waiting:
+        for i in missing:
             try:
                 with FileLock(paths[i].with_suffix(".lock"), timeout=0):
                     if not paths[i].exists():
                         _write(paths[i], make(i))
-                        ours += 1
+                        created += 1
                 made()
             except Timeout:
                 busy.append(i)
-        if len(busy) == len(waiting):
-            time.sleep(PATIENCE)
-        waiting = busy
-    return ours
+        if len(busy) == len(missing):
+            time.sleep(POLL_SECONDS)
+        missing = busy
+    return created
 
 
 def read(path: Path) -> pa.RecordBatch:
-    """A file's contents, mapped rather than read: many readers share one copy in memory."""
+    """Open a file as a memory map, so that all processes share one copy in memory."""
     return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
 
 
 def packed(mask: np.ndarray) -> bytes:
-    """A bool mask, a bit a pixel."""
+    """Pack a bool mask to one bit per pixel."""
     return np.packbits(mask).tobytes()
 
 
 def unpacked(bits: pa.BinaryScalar, height: int, width: int) -> np.ndarray:
-    """The inverse of `packed`: H W, bool."""
+    """Return the mask that `packed` has packed, H W, bool."""
     values = np.unpackbits(np.frombuffer(bits.as_buffer(), np.uint8), count=height * width)
     return values.reshape(height, width).astype(bool)
 
 
 def _write(path: Path, batch: pa.RecordBatch) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
-    with pa.ipc.new_file(str(unfinished), batch.schema) as file:
+    with replacing(path) as unfinished, pa.ipc.new_file(str(unfinished), batch.schema) as file:
         file.write_batch(batch)
-    unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""How long, how fast and on what: the paper's training (Sec. 4.1.3) as defaults. Knows no torch."""
+"""Training settings: number of steps, learning rate, loss and views, with the paper's defaults (Sec. 4.1.3)."""
 
 import math
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from ptsam_auto.errors import ConfigError
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run; every SAM method shares it, that is the paper's control.
+    """Settings of a training; all SAM-based methods train with the same ones, as in the paper.
 
     Args:
-        learning_rate: AdamW's, at the start (0.05 with a frozen encoder, 0.01 with a tuned one).
-        epochs: of steps_per_epoch steps each, whatever the number of images (1,000).
-        steps_per_epoch: optimiser steps between two reports (20).
-        batch_size: images a step (2), over all workers together.
-        warmup_steps: steps over which the learning rate rises linearly; 0 is the paper's plain cosine annealing.
-        weight_decay: AdamW's; the paper is silent, 0.01 is AdamW's own default.
-        cross_entropy_weight: of the loss (0.2); Dice has the rest (0.8).
-        loss_size: where the loss is taken: "decoder", the mask decoder's own quarter resolution, or "input", the
-            network's full one. The paper is silent.
-        views: augmented views encoded once for each training image, and drawn from in turn. 0 draws a fresh view at
-            every step, as the paper does, and is the only choice while the encoder is tuned.
+        learning_rate: Initial learning rate of AdamW (0.05 with a frozen encoder, 0.01 with a tuned one).
+        epochs: Number of epochs, each of steps_per_epoch steps, whatever the number of images (1,000).
+        steps_per_epoch: Optimiser steps between two reports (20).
+        batch_size: Images per step (2), over all workers together.
+        warmup_steps: Steps over which the learning rate rises linearly; 0 is the paper's plain cosine annealing.
+        weight_decay: Weight decay of AdamW. The paper gives no value; 0.01 is the default of AdamW.
+        cross_entropy_weight: Weight of the cross-entropy in the loss (0.2); the weight of Dice is 1 minus this (0.8).
+        loss_size: Resolution of the loss: "decoder" is that of the mask decoder (in SAM a quarter of the input's),
+            "input" is that of the network's input. The paper does not say which.
+        views: Number of augmented views per training image that are encoded once and used in rotation. 0 makes new
+            views in every step, as the paper does, and is the only choice if the encoder is tuned.
 
     Raises:
-        ConfigError: a value outside its range.
+        ConfigError: A value is outside its range.
     """
 
     learning_rate: float = 0.05
@@ -53,15 +53,21 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps altogether."""
+        """Return the total number of optimiser steps."""
         return self.epochs * self.steps_per_epoch
 
     def views_drawn(self, images: int) -> int:
-        """Views of each of `images` training images that a bank has to hold: more than it has turns are never seen."""
+        """Return the number of views per image that a bank needs for a number of training images.
+
+        It is never more than the number of times that an image is used.
+        """
         return min(self.views, -(-self.steps * self.batch_size // images))
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then cosine annealing to 0; a function of the step alone, so resuming needs no schedule."""
+        """Return the learning rate at a step: linear warm-up, then cosine annealing to 0.
+
+        It depends on the step alone, so there is no scheduler state to save.
+        """
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)

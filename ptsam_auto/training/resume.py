@@ -1,7 +1,6 @@
-"""A run on disk: trainable weights, optimiser, step and curve in one safetensors file, replaced atomically."""
+"""Saves and loads the state of a training (weights, optimiser, step, curve) in one safetensors file."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,38 +8,37 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ptsam_auto.files import replacing
 from ptsam_auto.training.loop import EpochReport, Training
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps for each tensor
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # state of AdamW for each tensor
 
 
 def save(path: Path, training: Training, curve: list[EpochReport], key: str) -> None:
-    """Write the run; a reader sees the old file or the new one, never a half.
+    """Save the state atomically: a reader sees the old file or the new one, never an incomplete one.
 
     Args:
-        path: replaced if it exists.
-        training: between two steps.
-        curve: the reports so far.
-        key: names what is trained and how; `load` wants the same.
+        path: File to write; it is replaced if it exists.
+        training: State of the training, between two steps.
+        curve: Reports of the epochs so far.
+        key: Identifier of the job (`Job.key`); `load` requires the same key.
     """
     tensors = {}
     for name, parameter in training.model.trainable().items():
         tensors[name] = parameter.detach().contiguous()
-        # AdamW has nothing on a tensor that no gradient reached yet; SAMed has some that none ever will.
+        # AdamW has no state for parameters that have had no gradient; some of SAMed's never have one.
         for moment, value in training.optimiser.state.get(parameter, {}).items():
             tensors[f"{name}/{moment}"] = value.contiguous()
     about = {"key": key, "step": str(training.step), "curve": json.dumps([asdict(report) for report in curve])}
-    unfinished = path.with_suffix(".part")
-    save_file(tensors, unfinished, metadata=about)
-    with unfinished.open("rb") as written:
-        os.fsync(written.fileno())
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        save_file(tensors, unfinished, metadata=about)
 
 
 def load(path: Path, training: Training, key: str) -> list[EpochReport]:
-    """Put a fresh run where the saved one stood, and return its curve; [] leaves it at the start.
+    """Load a saved state into a new training and return its curve.
 
-    A file that is absent, damaged or of another key counts as none: training anew is always right.
+    A file that is missing, damaged or has another key is ignored: the result is [], and training starts from the
+    beginning.
     """
     try:
         with safe_open(path, framework="pt") as file:

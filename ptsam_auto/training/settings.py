@@ -1,4 +1,4 @@
-"""All that can be set about a fit, by dotted field paths: `recipe.learning_rate`, `method.decoder_prompts`, ..."""
+"""All settings of a fit, by dotted field paths: `recipe.learning_rate`, `method.decoder_prompts`, ..."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 from ptsam_auto.data.augment import Augmentation
 from ptsam_auto.errors import ConfigError, suggestion
-from ptsam_auto.methods import registry
+from ptsam_auto.methods import sam_methods
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.training.recipe import Recipe
 
@@ -16,12 +16,12 @@ class Settings:
     """One configuration; without arguments the paper's PTSAM with a frozen encoder.
 
     Args:
-        method: what is learned; the config of a method in `methods.registry`.
-        recipe: how long, how fast, on what.
-        augmentation: how training views differ.
+        method: Configuration of a method in `methods.sam_methods`.
+        recipe: Training settings.
+        augmentation: Augmentation of the training views.
 
     Raises:
-        ConfigError: two settings that exclude each other.
+        ConfigError: Two settings cannot be combined.
     """
 
     method: Any = field(default_factory=PTSAMConfig)
@@ -37,13 +37,13 @@ class Settings:
 
     @classmethod
     def from_paths(cls, values: Mapping[str, Any]) -> "Settings":
-        """The defaults, with some fields set; method.name says whose, PTSAM's where it is missing.
+        """Return settings from field paths; all other fields have their defaults.
 
         Args:
-            values: field path to value.
+            values: Values by field path. "method.name" selects the method; if it is missing, the method is PTSAM.
 
         Raises:
-            ConfigError: no such method, no such field, or a value of the wrong type or outside its range.
+            ConfigError: There is no such method or field, or a value is of the wrong type or outside its range.
         """
         method = values.get("method.name", "ptsam")
         known = types(method)
@@ -56,18 +56,18 @@ class Settings:
         return cls(**parts)
 
     def as_paths(self) -> dict[str, Any]:
-        """Every field's value by its path; the inverse of `from_paths`."""
+        """Return the value of every field by its path, as `from_paths` reads them."""
         return {f"{part}.{name}": value for part, group in asdict(self).items() for name, value in group.items()}
 
 
-WORDS = {int: "a whole number", float: "a number", str: "a word"}
+TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
 
 
 def types(method: str = "ptsam") -> dict[str, type]:
-    """The type of every field, by its path.
+    """Return the type of every field, by its path.
 
     Raises:
-        ConfigError: there is no such method.
+        ConfigError: There is no such method.
     """
     return {
         f"{part}.{name}": hint for part, kind in _kinds(method).items() for name, hint in get_type_hints(kind).items()
@@ -75,17 +75,17 @@ def types(method: str = "ptsam") -> dict[str, type]:
 
 
 def _kinds(method: str) -> dict[str, type]:
-    """What each part of the settings is made of."""
-    return {"method": registry.named(method).config, "recipe": Recipe, "augmentation": Augmentation}
+    """Return the class of each part of the settings."""
+    return {"method": sam_methods.named(method).config, "recipe": Recipe, "augmentation": Augmentation}
 
 
 def _typed(path: str, value: Any, known: Mapping[str, type]) -> Any:  # noqa: ANN401 - whatever a user wrote
-    """The value as its field has it: a whole number is a number too, and nothing else is converted."""
+    """Check the type of a value. A whole number is converted for a field of type float; nothing else is converted."""
     if path not in known:
         raise ConfigError(f"There is no setting {path}. {suggestion(path, known)}")
     kind = known[path]
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{path} is {value!r}; expected {WORDS[kind]}.")
+        raise ConfigError(f"{path} is {value!r}; expected {TYPE_NAMES[kind]}.")
     return value

@@ -1,9 +1,9 @@
-"""What a training step sees: augmented views of the images, a pure function of seed and step."""
+"""Selects and makes the augmented views of each training step; the result depends only on seed and step."""
 
-# B images  S input side, px  G patches a side  h w a view's frame inside the square, px
+# B images  S input side, px  G patches per side  h w size of a view inside the square input, px
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,23 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptsam_auto.data.augment import Augmentation, augmented
+from ptsam_auto.data.augment import Augmentation, augmented, part_of
 from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.methods.prompt_free import PromptFreeSam
-from ptsam_auto.sam.preprocess import frame, to_input
-from ptsam_auto.sam.tiles import random_tile
+from ptsam_auto.sam.preprocess import to_input
+from ptsam_auto.sam.tiles import Tiling
 from ptsam_auto.training.settings import Settings
-from ptsam_auto.training.team import ALONE, Team
+from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Features of some views, and what should be found in them.
+    """Features of some views and the target masks.
 
     Args:
-        features_B256GG: of the image encoder; they carry a gradient where the encoder is tuned.
-        target_BSS: float, 1 is foreground.
-        inside_BSS: float, 1 is image, 0 the padding of images that are not square.
+        features_B256GG: Features of the image encoder; they require a gradient if the encoder is tuned.
+        target_BSS: Target masks, float; 1 is foreground.
+        inside_BSS: Float; 1 is image, 0 is the padding of images that are not square, or an ignored pixel.
     """
 
     features_B256GG: Tensor
@@ -37,110 +37,133 @@ class Batch:
 
 
 class Views(Protocol):
-    """Where the training loop gets its batches from."""
+    """Source of the batches of the training loop."""
+
+    def prepare(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+        """Prepare the first batch; return the number of views this process encoded.
+
+        Args:
+            progress: Function that is called with (views done, total views).
+        """
 
     def draw(self, step: int) -> Batch:
-        """The batch of one step; the same at every call, so that a run can resume anywhere."""
+        """Return the batch of a step. The same step always gives the same batch, so that a run can be resumed."""
 
 
 @dataclass(frozen=True)
-class Supply:
-    """The training images and which views of them are drawn when: all of a batch that no network decides.
+class ViewSampler:
+    """The training images, and the rule which view of which image is used in which step.
 
     Args:
-        pairs: the training images.
-        augmentation: how views differ.
-        batch_size: B, of all workers together.
-        seed: of order and views.
-        team: those who share each batch.
+        pairs: Training images.
+        augmentation: Augmentation of the views.
+        batch_size: B, number of images per batch of all workers together.
+        seed: Random seed for the order of the images and the views.
+        group: Workers that share each batch.
     """
 
     pairs: Sequence[Pair]
     augmentation: Augmentation
     batch_size: int
     seed: int
-    team: Team = ALONE
+    group: WorkerGroup = SINGLE_WORKER
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], settings: Settings, seed: int, team: Team = ALONE) -> "Supply":
-        """As the settings have it."""
-        return cls(pairs, settings.augmentation, settings.recipe.batch_size, seed, team)
+    def of(
+        cls, pairs: Sequence[Pair], settings: Settings, seed: int, group: WorkerGroup = SINGLE_WORKER
+    ) -> "ViewSampler":
+        """Create a sampler from the settings."""
+        return cls(pairs, settings.augmentation, settings.recipe.batch_size, seed, group)
 
     def turns(self, step: int) -> Sequence[tuple[int, int]]:
-        """Which images this worker sees at a step, as (image, turn).
+        """Return the images of this worker at a step, as (image, turn).
 
-        Images come in a random order, all once before any comes again; turn counts how often this one came before.
+        The images are used in random order, and each is used once before any is used again. `turn` is the number of
+        earlier uses of the image.
         """
         images = len(self.pairs)
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
         orders = {
             turn: np.random.default_rng([self.seed, turn]).permutation(images) for turn in {p // images for p in places}
         }
-        return self.team.share([(int(orders[p // images][p % images]), p // images) for p in places])
+        return self.group.share([(int(orders[p // images][p % images]), p // images) for p in places])
 
-    def view(self, image: int, turn: int, image_size: int, tiles: int) -> Sample:
-        """An image's view number `turn`: a tile anywhere in it, augmented, in the frame that the network sees it in.
+    def view(self, image: int, turn: int, image_size: int, tiling: Tiling) -> Sample:
+        """Return view number `turn` of an image: a random tile, scaled for the network and augmented.
 
-        It depends on the image's content, not on its name or place in the folder.
+        It depends on the content of the image, not on its name or its position in the folder.
 
         Args:
-            image: its place in `pairs`.
-            turn: from 0.
-            image_size: S.
-            tiles: along the image's longer side; 1 for the whole image.
+            image: Index of the image in `pairs`.
+            turn: Number of earlier uses of the image, from 0.
+            image_size: S, the network's input side, px.
+            tiling: Rule by which images are cut into tiles.
         """
         pair = self.pairs[image]
         sample = pair.load()
         digest = hashlib.sha256(f"{pair.digest} {turn} {self.seed}".encode()).digest()
-        place, change = (int.from_bytes(digest[i : i + 4], "big") for i in (0, 4))
+        tile_seed, augmentation_seed = (int.from_bytes(digest[i : i + 4], "big") for i in (0, 4))
         rows, columns = sample.mask.shape
-        box = random_tile(rows, columns, tiles, image_size, np.random.default_rng(place))
-        part = Sample(sample.name, sample.image[box], sample.mask[box])
+        box = tiling.random_box(rows, columns, image_size, np.random.default_rng(tile_seed))
+        part = part_of(sample, box)
         rows, columns = part.mask.shape
-        height, width = frame(rows, columns, image_size)
-        return augmented(part, self.augmentation, height, width, seed=change)
+        height, width = tiling.frame(rows, columns, image_size)
+        return augmented(part, self.augmentation, height, width, seed=augmentation_seed)
 
-    def views(self, step: int, image_size: int, tiles: int) -> list[Sample]:
-        """All views of a step."""
-        return [self.view(image, turn, image_size, tiles) for image, turn in self.turns(step)]
+    def views(self, step: int, image_size: int, tiling: Tiling) -> list[Sample]:
+        """Return all views of a step."""
+        return [self.view(image, turn, image_size, tiling) for image, turn in self.turns(step)]
 
 
-def targets(masks: Sequence[np.ndarray], image_size: int) -> tuple[Tensor, Tensor]:
-    """Masks of frames as `Batch.target_BSS` and `Batch.inside_BSS`."""
+def targets(
+    masks: Sequence[np.ndarray], image_size: int, ignored: Sequence[np.ndarray | None] = ()
+) -> tuple[Tensor, Tensor]:
+    """Return `Batch.target_BSS` and `Batch.inside_BSS` for the masks of some views.
+
+    Args:
+        masks: Masks of the views, h w, bool.
+        image_size: S, the network's input side, px.
+        ignored: Pixels of each mask that count as padding, h w, bool; None if there are none.
+    """
     target = torch.zeros(len(masks), image_size, image_size)
     inside = torch.zeros_like(target)
     for i, mask in enumerate(masks):
         height, width = mask.shape
         target[i, :height, :width] = torch.from_numpy(mask)
-        inside[i, :height, :width] = 1
+        excluded = ignored[i] if ignored else None
+        inside[i, :height, :width] = 1 if excluded is None else torch.from_numpy(~excluded)
     return target, inside
 
 
 class FreshViews:
-    """A new augmented view at every step, as the paper trains; the next step's are drawn while this one computes.
+    """New augmented views in every step, as in the paper; a background thread prepares the views of the next step.
 
     Args:
-        model: encodes the views, with gradients where its encoder is tuned.
-        supply: of views.
+        model: Model that encodes the views, with gradients if its encoder is tuned.
+        sampler: Source of the views.
     """
 
-    def __init__(self, model: PromptFreeSam, supply: Supply) -> None:
-        self._model, self._supply = model, supply
-        self._painter = ThreadPoolExecutor(1, thread_name_prefix="views")
-        self._ahead: tuple[int, Future[list[Sample]]] | None = None
+    def __init__(self, model: PromptFreeSam, sampler: ViewSampler) -> None:
+        self._model, self._sampler = model, sampler
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="views")
+        self._prefetched: tuple[int, Future[list[Sample]]] | None = None
+
+    def prepare(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+        """Return 0: there is nothing to prepare, because views are encoded in their step."""
+        return 0
 
     def draw(self, step: int) -> Batch:
-        """Augment and encode one step's views."""
-        known, future = self._ahead or (None, None)
-        views = future.result() if future is not None and known == step else self._paint(step)
-        self._ahead = step + 1, self._painter.submit(self._paint, step + 1)
+        """Augment and encode the views of one step."""
+        prefetched_step, future = self._prefetched or (None, None)
+        views = future.result() if future is not None and prefetched_step == step else self._augment(step)
+        self._prefetched = step + 1, self._executor.submit(self._augment, step + 1)
 
         size, device = self._model.image_size, self._model.device
-        images = torch.stack([to_input(self._model.sam, one.image, size) for one in views])
+        images = torch.stack([to_input(self._model.sam, view.image, size) for view in views])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._model.encoder_is_frozen):
             features = self._model.encode(images)
-        target, inside = targets([one.mask for one in views], size)
+        target, inside = targets([view.mask for view in views], size, [view.ignored for view in views])
         return Batch(features, target.to(device), inside.to(device))
 
-    def _paint(self, step: int) -> list[Sample]:
-        return self._supply.views(step, self._model.image_size, self._model.tiles)
+    def _augment(self, step: int) -> list[Sample]:
+        return self._sampler.views(step, self._model.image_size, self._model.tiling)

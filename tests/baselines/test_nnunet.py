@@ -14,11 +14,11 @@ from torch import nn
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.baselines import nnunet
 from ptsam_auto.baselines.nnunet import DATASET, NnunetConfig, train, write_raw
+from ptsam_auto.commands.options import PredictOptions
+from ptsam_auto.commands.predict import predict
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.errors import ConfigError, OutputError, PtsamError, SpecialistError
-from ptsam_auto.predicting import Loading, predict_files
-from ptsam_auto.show import Show
-from ptsam_auto.specialist.masks import Destination
+from ptsam_auto.terminal import Terminal
 from tests.toys import pairs, sample, write_folder
 
 installed = pytest.mark.skipif(importlib.util.find_spec("nnunetv2") is None, reason="the extra is not installed")
@@ -95,7 +95,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(OutputError) as error:
         train(pairs(2), tmp_path, TINY)
-    assert str(error.value) == f"{tmp_path} is not empty and not nnU-Net's.\nChoose another folder, or empty it first."
+    assert str(error.value) == f"{tmp_path} is not empty and is not a folder of nnU-Net.\nChoose another folder."
 
 
 @installed
@@ -169,9 +169,9 @@ def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
     (run,) = store.search_runs([store.get_experiment_by_name("ptsam-auto").experiment_id])
     assert len(store.get_metric_history(run.info.run_id, "loss")) == TINY.epochs
 
-    predict_files(Loading(out), [folder / "images"], Destination(tmp_path / "masks"), Show.nothing())
+    predict(PredictOptions(out, [folder / "images"], tmp_path / "masks"), Terminal.silent())
     assert len(list((tmp_path / "masks").glob("*.png"))) == 6
-    with pytest.raises(SpecialistError, match="Leave out --backbone"):
+    with pytest.raises(SpecialistError, match=r"does not use a backbone. Remove --backbone.$"):
         load_specialist(out, backbone="nano")
 
     # What a stranger's specialist names is not run.
@@ -180,7 +180,7 @@ def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
         kept = dict(architecture, arch_kwargs=dict(architecture["arch_kwargs"]))
         (architecture if part in architecture else architecture["arch_kwargs"])[part] = evil
         (out / "specialist.json").write_text(json.dumps(about))
-        with pytest.raises(SpecialistError, match=f"nnU-Net's plans name {evil}; expected a part of a network"):
+        with pytest.raises(SpecialistError, match=f"nnU-Net's plans name {evil}; expected a network or a layer of"):
             load_specialist(out)
         architecture.clear()
         architecture.update(kept)
@@ -195,10 +195,10 @@ def test_what_it_has_no_use_for_is_refused_at_once(discs, tmp_path):
         fit(discs, out=tmp_path / "out", method="nnunet", backbone="nano", workers=2, settings={"recipe.epochs": 3})
     assert str(error.value) == (
         "The command has 3 problems:\n"
-        "  --set recipe.epochs  nnU-Net's own settings begin with nnunet.\n"
-        "  --backbone           nnU-Net starts from scratch\n"
-        "  --workers            nnU-Net trains by itself; its helpers are nnunet.workers\n"
-        "Leave them out."
+        "  --set recipe.epochs  the settings of nnU-Net begin with nnunet.\n"
+        "  --backbone           nnU-Net trains a network from scratch\n"
+        "  --workers            nnU-Net starts its own worker processes; set nnunet.workers with --set\n"
+        "Remove these options, then run the command again."
     )
     with pytest.raises(ConfigError, match=r"There is no setting nnunet.epoch. Did you mean nnunet.epochs\?"):
         fit(discs, out=tmp_path / "out", method="nnunet", settings={"nnunet.epoch": 3})

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ptsam_auto.search.space import read_space
+from ptsam_auto.search.space_file import read_space
 
 FOLDER = Path(__file__).parents[2] / "cluster"
 LAUNCHER, KUBERNETES = ("on_premise", "aws"), ("raycluster", "rayjob")

@@ -5,12 +5,12 @@ import torch
 
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods.ptsam import PTSAMConfig, build
-from ptsam_auto.sam.generalist import ARCHITECTURES
-from ptsam_auto.sam.generalist import build as build_network
+from ptsam_auto.sam.network import ARCHITECTURES
+from ptsam_auto.sam.network import build as build_network
 from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import FreshViews
-from tests.toys import supply, toy_sam
+from tests.toys import sampler, toy_sam
 
 
 @pytest.mark.parametrize(("backbone", "encoder_prompts", "numbers"), [
@@ -32,7 +32,7 @@ def test_after_training_every_frozen_tensor_is_bit_identical(encoder_prompts):
     model = build(sam, PTSAMConfig(encoder_prompts=encoder_prompts), seed=0)
     fresh = {name: tensor.detach().clone() for name, tensor in model.trainable().items()}
     recipe = Recipe(epochs=1, steps_per_epoch=2)
-    list(epochs(start(model, recipe), FreshViews(model, supply(3)), recipe))
+    list(epochs(start(model, recipe), FreshViews(model, sampler(3)), recipe))
     assert all(torch.equal(tensor, before[name]) for name, tensor in sam.state_dict().items())
     for name, tensor in model.trainable().items():
         assert not torch.equal(tensor, fresh[name]), f"{name} did not train"
@@ -60,7 +60,7 @@ def test_only_a_frozen_encoder_counts_as_frozen():
 @pytest.mark.parametrize(("wrong", "message"), [
     ({"decoder_prompts": 0}, "method.decoder_prompts is 0; expected at least 1."),
     ({"encoder_prompts": -1}, "method.encoder_prompts is -1; expected 0 (frozen) or more."),
-    ({"mask_token": 4}, "method.mask_token is 4; SAM has four, 0 to 3."),
+    ({"mask_token": 4}, "method.mask_token is 4; SAM has four masks, 0 to 3."),
     ({"tiles": 0}, "method.tiles is 0; expected at least 1."),
     ({"prompt_std": 0}, "method.prompt_std is 0; expected a number above 0."),
 ])  # fmt: skip

@@ -21,3 +21,14 @@ def test_nothing_to_find_and_nothing_found_is_perfect_but_anything_found_is_not(
     assert (Counts.of(nothing, nothing).dice, Counts.of(nothing, nothing).iou) == (1.0, 1.0)
     assert (Counts.of(one, nothing).dice, Counts.of(one, nothing).iou) == (0.0, 0.0)
     assert Counts.of(nothing, one).dice == 0.0
+
+
+def test_ignored_pixels_are_not_counted():
+    truth = np.zeros((4, 4), bool)
+    truth[0] = True
+    ignored = np.zeros((4, 4), bool)
+    ignored[2:] = True
+    everywhere = np.ones((4, 4), bool)
+    counts = Counts.of(everywhere, truth, ignored)
+    assert (counts.true_positive, counts.false_positive, counts.pixels) == (4, 4, 8)
+    assert counts == Counts.of(everywhere[:2], truth[:2])

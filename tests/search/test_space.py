@@ -1,5 +1,6 @@
 """A space says what is wrong with it before anything starts; the shipped ones have nothing wrong."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 import ptsam_auto
 from ptsam_auto.errors import ConfigError
-from ptsam_auto.search.space import Choice, Halving, Range, read_space, settings_of, shipped
+from ptsam_auto.search.space import Choice, Halving, Range, settings_of
+from ptsam_auto.search.space_file import read_space, shipped
 from ptsam_auto.training import defaults
 from tests.search.toys import YAML
 
@@ -29,7 +31,7 @@ def problems(path):
     with pytest.raises(ConfigError) as error:
         read_space(path)
     lines = str(error.value).splitlines()
-    assert lines[-1] == "Mend these lines, then run the command again."
+    assert lines[-1] == "Correct these lines, then run the command again."
     return lines[0], [" ".join(line.split()) for line in lines[1:-1]]
 
 
@@ -44,7 +46,7 @@ def test_every_shipped_space_loads_and_opens_with_its_command(path):
     comment = "".join(line for line in space.text.splitlines(keepends=True) if line.startswith("#"))
     assert f"ptsam-auto {command} {path.stem} --data" in comment
     assert "# Cost: " in comment
-    assert "Found: " in comment
+    assert re.search(r"Result( \(.+\))?: ", comment)
     assert space.text.startswith("# ")
     assert space.splits >= 2, "without a standard error nothing can be frozen"
     if command == "ablate":
@@ -71,7 +73,7 @@ def test_every_rival_has_a_space_for_its_learning_rate(method):
     spaces = [space for name in shipped() if (space := read_space(name)).method == method]
     assert {space.adapt for space in spaces} == set(defaults.adaptations("nano", method))
     for space in spaces:
-        block = {default.path: default.value for default in defaults.block("nano", space.adapt, method)}
+        block = defaults.values("nano", space.adapt, method)
         assert list(space.search) == ["recipe.learning_rate"]
         assert settings_of(block, space, space.first[0]).method.name == method
 
@@ -123,9 +125,11 @@ search:
         "resources.cpus no such key. Did you mean cpu?",
         "fixed.recipe.epochs recipe.epochs is 0; expected at least 1.",
         "search.recipe.learning_rat there is no such setting. Did you mean recipe.learning_rate?",
-        "search.recipe.learning_rate log_uniform ['1e-3', 0.2]; expected two numbers (YAML wants 1.0e-3, with the dot)",
+        "search.recipe.learning_rate log_uniform ['1e-3', 0.2]; expected two numbers "
+        "(write 1.0e-3 with the dot, otherwise YAML reads it as text)",
         "search.recipe.warmup_steps int [80, 10]; expected the smaller number first",
-        "search.recipe.batch_size uniform gives any number, recipe.batch_size takes whole ones: int or choice",
+        "search.recipe.batch_size uniform proposes any number, but recipe.batch_size is a whole number; use int or "
+        "choice",
         "search.recipe.weight_decay log_uniform [0, 0.1]; expected numbers above 0",
         "search.recipe.cross_entropy_weight recipe.cross_entropy_weight is 2.0; expected 0 to 1.",
         'search.recipe.loss_size recipe.loss_size is "full"; expected "decoder" or "input".',
@@ -133,15 +137,15 @@ search:
         "search.method.decoder_prompts there is no choices. Did you mean choice?",
         "search.method.prompt_std choice [0.1, 0.1] has a value twice",
         "search.method.mask_token 3; expected one of choice, int, log_uniform, uniform, and a list: {choice: [1, 2]}",
-        "search.method.tiles also among the fixed; keep one",
+        "search.method.tiles this setting is also under fixed; keep one of the two",
     ]
 
 
 @pytest.mark.parametrize(("text", "found"), [
     ("trials: 3\n", "search nothing to search; expected settings, such as recipe.epochs: {choice: [10, 20]}"),
     (YAML + "  - {recipe.learning_rate: 0.05}\n", None),
-    (YAML.replace("8}", "3, recipe.views: 2}"), "first, number 1 method.decoder_prompts is 3, which is not among what "
-     "is searched"),
+    (YAML.replace("8}", "3, recipe.views: 2}"), "first, number 1 method.decoder_prompts is 3, which is not one of the "
+     "searched values"),
     (YAML.replace(", method.decoder_prompts: 8", ""), "first, number 1 method.decoder_prompts is missing"),
     (YAML.replace("trials: 4", "trials: 0"), "trials 0; expected a whole number, at least 1"),
     (YAML.replace("{choice: [1, 2, 8]}", "{choice: [0, 8]}"), "search.method.decoder_prompts method.decoder_prompts is "
@@ -155,6 +159,30 @@ def test_one_thing_wrong(written, text, found):
             read_space(written(text))
     else:
         assert found in problems(written(text))[1]
+
+
+@pytest.mark.parametrize("method", ["cellseg1", "[ptsam]"])
+def test_a_method_among_the_settings_is_refused(written, method):
+    _, found = problems(
+        written(f"fixed: {{method.name: {method}}}\nsearch:\n  method.name: {{choice: [{method}, samed]}}\n")
+    )
+    what = "this is not a setting of a space; the key method names the method"
+    assert found == [f"fixed.method.name {what}", f"search.method.name {what}"]
+
+
+def test_several_methods_are_refused(written):
+    _, found = problems(written("method: [ptsam, samed]\nsearch:\n  recipe.epochs: {choice: [10, 20]}\n"))
+    assert found == ["method ['ptsam', 'samed']; expected one of ptsam, cellseg1, autosam, samed"]
+
+
+def test_a_number_of_the_wrong_kind_says_what_kind_is_expected(written):
+    _, found = problems(written(YAML.replace("{cpu: 1}", "{gpu: one, threads: 1.5}")))
+    assert found == ["resources.gpu 'one'; expected a number", "resources.threads 1.5; expected a whole number"]
+
+
+def test_a_slip_in_a_searched_setting_is_not_blamed_on_the_first_configurations(written):
+    _, found = problems(written(YAML.replace("choice", "choices")))
+    assert found == ["search.method.decoder_prompts there is no choices. Did you mean choice?"]
 
 
 def test_a_space_that_is_not_there():
@@ -180,7 +208,11 @@ def test_a_grid_is_every_combination(written):
     assert {tuple(each.values()) for each in space.first} == {(rate, n) for rate in (0.01, 0.05) for n in (1, 2, 8)}
     with pytest.raises(ConfigError) as error:
         read_space(written(YAML)).exhaustive()
-    assert "search.recipe.learning_rate  a range of any numbers has no end; list values: choice" in str(error.value)
+    assert str(error.value) == (
+        "mine as a grid has 1 problem:\n"
+        "  search.recipe.learning_rate  a grid needs single values, but this range is continuous; use choice\n"
+        "Correct these lines, then run the command again."
+    )
 
 
 @pytest.mark.slow

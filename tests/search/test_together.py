@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ptsam_auto.search.records import read_search
+from ptsam_auto.search.record import read_search
 from tests.toys import write_folder
 
 YAML = """\
@@ -30,7 +30,7 @@ stop_early: {first: 0.5, factor: 2}
 @pytest.mark.slow
 def test_two_workers_a_trial_score_what_one_does(toy, tmp_path):
     write_folder(tmp_path / "discs", 8)
-    # As if the machine were busy: a trial's team has no time to leave before the next trial comes.
+    # As if the machine were busy: a trial's group has no time to leave before the next trial comes.
     busy = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "0"}
     found = {}
     for workers in (1, 2):
@@ -49,4 +49,4 @@ def test_two_workers_a_trial_score_what_one_does(toy, tmp_path):
     for one, two in zip(found[1], found[2], strict=True):
         for before, after in zip(one.rungs, two.rungs, strict=True):
             assert after.loss == pytest.approx(before.loss, rel=1e-3)
-            assert after.cells == pytest.approx(before.cells, abs=0.02)
+            assert after.folds == pytest.approx(before.folds, abs=0.02)

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from ptsam_auto.errors import ClusterError
+from ptsam_auto.experiment.journal import Journal, read
 from ptsam_auto.search import tuner
-from ptsam_auto.search.records import trials_of
+from ptsam_auto.search.record import Event, Measured, Started, trials_of
 from ptsam_auto.search.space import Choice, Halving, Resources, settings_of
-from ptsam_auto.search.trial import trial
-from ptsam_auto.search.tuner import LATE, _scheduler, run_trials
-from ptsam_auto.tracking.journal import Journal, read
-from tests.search.toys import QUICK, cells, ended, space, task
+from ptsam_auto.search.trial import run_trial
+from ptsam_auto.search.tuner import ROUNDING_TOLERANCE, _scheduler, run_trials
+from tests.search.toys import QUICK, ended, folds, space, task
 from tests.toys import sample
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -23,9 +23,14 @@ RATES = "recipe.learning_rate"
 def run(folder, toy, searched, **rest):
     of = rest.pop("of", None)
     shared = task(folder, toy, of=of, shares=searched.rungs)
+    past = trials_of(events(folder))
     with Journal(folder / "journal.jsonl") as journal:
-        run_trials(searched, {}, shared, 0, journal, **rest)
-    return trials_of(read(folder / "journal.jsonl")[0])
+        run_trials(searched, {}, shared, 0, past, journal, **rest)
+    return trials_of(events(folder))
+
+
+def events(folder):
+    return read(folder / "journal.jsonl", Event)[0]
 
 
 def listed(*rates, **rest):
@@ -40,10 +45,10 @@ def test_trials_side_by_side_do_not_collide(ray, toy, tmp_path):
     assert [each.number for each in trials] == list(range(6))
     assert {each.state for each in trials} <= {"finished", "stopped"}
     assert all(each.rungs[-1].share == 1 for each in trials if each.state == "finished")
-    # Two trials began at once, and shared out what had to be encoded: 4 cells of 3 images x 2 views, and 2 held out.
+    # Two trials began at once, and shared out what had to be encoded: 4 folds of 3 images x 2 views, and 2 held out.
     assert sum(each.encoded for each in trials) == 4 * (3 * 2 + 2)
     assert all(each.encoded == 0 for each in trials[2:])
-    starts = [event["trial"] for event in read(tmp_path / "journal.jsonl")[0] if event["event"] == "started"]
+    starts = [event.trial for event in events(tmp_path) if isinstance(event, Started)]
     assert starts == list(range(6))
     assert not (tmp_path / "tune").exists()
     assert not any((tmp_path / "trials").iterdir())
@@ -90,17 +95,17 @@ def dies_once(marker, after):
 def test_a_trial_whose_worker_is_killed_goes_on(ray, toy, tmp_path):
     """Fresh views load images at every step, so the death is in the middle of the training."""
     searched = listed(0.05, fixed={**QUICK, "recipe.views": 0}, stop_early=Halving(0.25, 2))
-    undisturbed = task(tmp_path / "undisturbed", toy, of=cells()[:2])
-    whole = list(trial(0, settings_of({}, searched, {RATES: 0.05}), undisturbed))
+    undisturbed = task(tmp_path / "undisturbed", toy, of=folds()[:2])
+    whole = list(run_trial(0, settings_of({}, searched, {RATES: 0.05}), undisturbed))
     marker = tmp_path / "marker"
     marker.mkdir()
-    doomed = cells(dies_once(marker, after=26))[:2]
+    doomed = folds(dies_once(marker, after=26))[:2]
     (found,) = run(tmp_path / "killed", toy, searched, of=doomed)
     assert (marker / "killed").exists()
     assert found.state == "finished"
     assert [rung.epoch for rung in found.rungs] == [1, 2, 4]
-    assert [rung.cells for rung in found.rungs] == [pytest.approx(report["cells"], abs=1e-6) for report in whole]
-    epochs = [event["epoch"] for event in read(tmp_path / "killed" / "journal.jsonl")[0] if event["event"] == "rung"]
+    assert [rung.folds for rung in found.rungs] == [pytest.approx(report.rung.folds, abs=1e-6) for report in whole]
+    epochs = [event.rung.epoch for event in events(tmp_path / "killed") if isinstance(event, Measured)]
     assert epochs[0] == 1
     assert epochs[-1] == 4
 
@@ -109,8 +114,8 @@ def test_a_trial_that_fits_nowhere_is_said_at_once(ray, toy, tmp_path):
     with pytest.raises(ClusterError) as error:
         run(tmp_path, toy, space(resources=Resources(cpu=1, gpu=1)))
     assert str(error.value) == (
-        "A trial wants 1 CPU and 1 GPU; Ray has 2 CPU and 0 GPU.\n"
-        "Lower resources in the space toy, or give more machines: --address."
+        "A trial needs 1 CPU and 1 GPU; the Ray cluster has 2 CPU and 0 GPU.\n"
+        "Use smaller numbers for resources in toy, or connect to a larger cluster: --address."
     )
 
 
@@ -119,7 +124,7 @@ def test_bad_trials_are_stopped_also_by_what_earlier_runs_found():
         scheduler = _scheduler(space(), past)
         new = SimpleNamespace(trial_id="new")
         scheduler.on_trial_add(None, new)
-        return scheduler.on_trial_result(None, new, {"share": 0.5 + LATE, "dice": dice})
+        return scheduler.on_trial_result(None, new, {"share": 0.5 + ROUNDING_TOLERANCE, "dice": dice})
 
     past = [ended(number, (0.5 + number / 10,), state="stopped") for number in range(4)]
     assert decision(past, 0.4) == "STOP"

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ptsam_auto.errors import SpecialistError
+from ptsam_auto.files import file_sha256
 from ptsam_auto.methods.ptsam import PTSAMConfig, build
 from ptsam_auto.sam import checkpoint
-from ptsam_auto.specialist.artifact import load_specialist, save
-from ptsam_auto.specialist.predict import predict, probability
+from ptsam_auto.specialist.artifact import Specialist, load_specialist, save
+from tests.specialist.records import record
 from tests.toys import sample, toy_checkpoint
 
 
@@ -17,11 +19,11 @@ from tests.toys import sample, toy_checkpoint
 def saved(tmp_path, toy):
     """A folder, and the model that was saved in it."""
     backbone = checkpoint.load(toy)
-    config = {"decoder_prompts": 3, "encoder_prompts": 2, "mask_token": 2, "prompt_std": 0.3}
-    model = build(backbone.sam, PTSAMConfig(**config), seed=5)
+    config = PTSAMConfig(decoder_prompts=3, encoder_prompts=2, mask_token=2, prompt_std=0.3)
+    model = build(backbone.sam, config, seed=5)
     folder = tmp_path / "specialist"
     folder.mkdir()
-    save(folder, model, {"backbone": {"name": backbone.name, "sha256": backbone.sha256}, "method": config})
+    save(folder, Specialist(model, record(backbone, config)))
     return folder, model
 
 
@@ -29,8 +31,8 @@ def test_the_loaded_specialist_predicts_the_same(saved):
     folder, model = saved
     image = sample(0).image
     loaded = load_specialist(folder)
-    assert np.array_equal(loaded.probability(image), probability(model, image))
-    assert np.array_equal(loaded.predict(image), predict(model, image))
+    assert np.array_equal(loaded.probability(image), model.probability(image))
+    assert np.array_equal(loaded.predict(image), model.predict(image))
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (70, 31), (500, 300)])
@@ -39,18 +41,27 @@ def test_masks_have_the_images_own_size(saved, height, width):
     assert (mask.shape, mask.dtype) == ((height, width), np.bool_)
 
 
-@pytest.mark.parametrize(("image", "found"), [
-    (np.zeros((48, 64), np.uint8), "uint8, 48 x 64"),
-    (np.zeros((48, 64, 3), np.uint16), "uint16, 48 x 64 x 3"),
-    (np.zeros((3, 48, 64), np.uint8), "uint8, 3 x 48 x 64"),
-])  # fmt: skip
-def test_an_array_that_is_no_rgb_image_is_refused(saved, image, found):
+def test_what_is_no_image_is_refused_by_name(saved):
     with pytest.raises(SpecialistError) as error:
-        load_specialist(saved[0]).predict(image)
+        load_specialist(saved[0]).predict(np.zeros((3, 48, 64), np.uint8))
     assert str(error.value) == (
-        f"The image is {found}; expected uint8, height x width x 3 (RGB).\n"
-        "ptsam_auto.data.images.read_image reads any file as that."
+        "The image is uint8, 3 x 48 x 64; expected height x width or height x width x channels, of integers or floats. "
+        "Are the channels first? Use numpy.moveaxis(x, 0, -1)."
     )
+
+
+def test_grey_sixteen_bit_and_files_are_read_as_the_training_images_were(saved, tmp_path):
+    specialist = load_specialist(saved[0])
+    image = sample(0).image
+    expected = specialist.predict(image)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    for given in (Image.fromarray(image), tmp_path / "image.png", str(tmp_path / "image.png")):
+        assert np.array_equal(specialist.predict(given), expected)
+    grey = np.linspace(0, 60_000, 48 * 64).reshape(48, 64)
+    eight_bit = np.rint(255 * np.linspace(0, 1, 48 * 64)).reshape(48, 64).astype(np.uint8)
+    for given in (grey.astype(np.uint16), grey / 60_000):
+        close = np.abs(specialist.probability(given) - specialist.probability(eight_bit))
+        assert close.max() < 0.05, "scaled by its own range, as files are"
 
 
 def test_a_moved_backbone_can_be_named(saved, toy, tmp_path):
@@ -62,7 +73,7 @@ def test_a_moved_backbone_can_be_named(saved, toy, tmp_path):
         load_specialist(folder)
     assert str(error.value) == (
         f"{folder} cannot be used: backbone {tmp_path}/gone.safetensors is not at {tmp_path}/gone.safetensors.\n"
-        "Give the checkpoint it was made with (--backbone FILE), or fit the specialist again."
+        "Give the checkpoint that it was trained with (--backbone FILE), or run fit again."
     )
     load_specialist(folder, backbone=toy)
 
@@ -70,7 +81,7 @@ def test_a_moved_backbone_can_be_named(saved, toy, tmp_path):
 def test_other_weights_are_refused(saved, tmp_path):
     folder, _ = saved
     other = toy_checkpoint(tmp_path / "other.safetensors", seed=1)
-    with pytest.raises(SpecialistError, match=r"was made with backbone .* \(SHA-256 [0-9a-f]{12}...\)"):
+    with pytest.raises(SpecialistError, match=r"was trained with the backbone .* \(SHA-256 [0-9a-f]{12}...\)"):
         load_specialist(folder, backbone=str(other))
 
 
@@ -79,13 +90,13 @@ def test_a_specialist_of_older_nano_weights_is_refused(saved):
     about = json.loads((folder / "specialist.json").read_text())
     about["backbone"] = {"name": "nano", "sha256": "0" * 64}
     (folder / "specialist.json").write_text(json.dumps(about))
-    found = checkpoint.file_sha256(checkpoint.nano_path())
+    found = file_sha256(checkpoint.nano_path())
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
     assert str(error.value) == (
         f"{folder} cannot be used: backbone nano is another version: SHA-256 {found[:12]}..., "
         "expected 000000000000....\n"
-        "Give the checkpoint it was made with (--backbone FILE), or fit the specialist again."
+        "Give the checkpoint that it was trained with (--backbone FILE), or run fit again."
     )
 
 
@@ -93,17 +104,36 @@ def test_an_unfinished_folder_is_not_a_specialist(tmp_path):
     with pytest.raises(SpecialistError) as error:
         load_specialist(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path} is not a finished specialist: it has no specialist.json.\nMake one: ptsam-auto fit DIR"
+        f"{tmp_path} is not a finished specialist: it has no specialist.json.\nTo make one, run: ptsam-auto fit DIR"
     )
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}"])
-def test_a_damaged_description(saved, content):
+@pytest.mark.parametrize(("content", "what"), [
+    ("{", "Invalid JSON: EOF while parsing an object at line 1 column 1"),
+    ("[]", "Input should be an object"),
+    ("{}", "format: Field required"),
+])  # fmt: skip
+def test_a_damaged_description(saved, content, what):
     folder, _ = saved
     (folder / "specialist.json").write_text(content)
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
-    assert str(error.value) == f"{folder}/specialist.json is damaged; fit the specialist again."
+    assert str(error.value) == f"{folder}/specialist.json is damaged ({what}). Run fit again."
+
+
+@pytest.mark.parametrize(("field", "value", "message"), [
+    ("warnings", [3], " (warnings.0: Input should be a valid string)"),
+    ("method", {"name": "ptsam", "decoder_prompts": "many"}, ""),
+    ("method", {"name": "medsam"}, ""),
+    ("method", {}, ""),
+])  # fmt: skip
+def test_a_description_with_a_wrong_field_is_refused_not_a_traceback(saved, field, value, message):
+    folder, _ = saved
+    about = json.loads((folder / "specialist.json").read_text())
+    (folder / "specialist.json").write_text(json.dumps({**about, field: value}))
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(folder)
+    assert str(error.value) == f"{folder}/specialist.json is damaged{message}. Run fit again."
 
 
 def test_a_later_format(saved):
@@ -112,8 +142,8 @@ def test_a_later_format(saved):
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
     assert str(error.value) == (
-        f"{folder}/specialist.json has format 99, this version of ptsam-auto reads 1.\n"
-        "Use the version that made it, or fit the specialist again."
+        f"{folder}/specialist.json has format 99, but this version of ptsam-auto reads format 2.\n"
+        "Use the version of ptsam-auto that wrote it, or run fit again."
     )
 
 
@@ -123,6 +153,4 @@ def test_damaged_tensors(saved):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
-    assert str(error.value) == (
-        f"{path} is damaged or does not belong to its specialist.json; fit the specialist again."
-    )
+    assert str(error.value) == (f"{path} is damaged or does not belong to its specialist.json. Run fit again.")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ptsam_auto.specialist.report import SIDE, beside, overlay
+from ptsam_auto.specialist.report import PICTURE_SIDE, overlay, side_by_side
 
 
 def test_missed_is_orange_invented_is_red_and_the_rest_keeps_its_look():
@@ -27,4 +27,4 @@ def test_without_a_truth_the_mask_is_blue():
 
 def test_large_images_are_shown_small():
     image, mask = np.zeros((2000, 1000, 3), np.uint8), np.zeros((2000, 1000), bool)
-    assert max(beside(image, mask, mask).shape) <= 2 * SIDE
+    assert max(side_by_side(image, mask, mask).shape) <= 2 * PICTURE_SIDE

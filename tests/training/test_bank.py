@@ -7,7 +7,7 @@ from ptsam_auto.methods.ptsam import PTSAMConfig, build
 from ptsam_auto.training.bank import FeatureBank
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import FreshViews
-from tests.toys import supply, toy_sam
+from tests.toys import sampler, toy_sam
 
 RECIPE = Recipe(epochs=2, steps_per_epoch=6, batch_size=2, views=100)
 
@@ -17,19 +17,21 @@ def model():
     return build(toy_sam(), PTSAMConfig(), seed=0)
 
 
-def bank(folder, model, images=3, backbone="b" * 64, recipe=RECIPE, **rest):
-    return FeatureBank(folder, model, backbone, supply(images), recipe, **rest)
+def bank(folder, model, images=3, backbone="b" * 64, recipe=RECIPE, progress=lambda done, total: None):
+    prepared = FeatureBank(folder, model, backbone, sampler(images), recipe)
+    prepared.prepare(progress)
+    return prepared
 
 
 def test_every_image_comes_once_before_any_comes_again():
-    drawn = [place for step in range(6) for place in supply(4).turns(step)]
+    drawn = [place for step in range(6) for place in sampler(4).turns(step)]
     assert [sorted(image for image, _ in drawn[i : i + 4]) for i in (0, 4, 8)] == [[0, 1, 2, 3]] * 3
     assert [turn for _, turn in drawn] == [0] * 4 + [1] * 4 + [2] * 4
     assert len({tuple(image for image, _ in drawn[i : i + 4]) for i in (0, 4, 8)}) > 1, "always the same order"
 
 
 def test_with_a_view_a_turn_the_bank_is_the_papers_training(tmp_path, model):
-    kept, fresh = bank(tmp_path, model), FreshViews(model, supply(3))
+    kept, fresh = bank(tmp_path, model), FreshViews(model, sampler(3))
     assert kept.views == 8, "12 steps of 2 show each of 3 images 8 times"
     for step in (0, 5, 11, 3):
         ours, theirs = kept.draw(step), fresh.draw(step)
@@ -50,7 +52,7 @@ def test_few_views_are_drawn_in_turn(tmp_path, model):
     assert few.views == 2
 
     def of_turn(wanted):
-        drawn = ((step, slot, *place) for step in range(6) for slot, place in enumerate(supply(3).turns(step)))
+        drawn = ((step, slot, *place) for step in range(6) for slot, place in enumerate(sampler(3).turns(step)))
         return {i: few.draw(step).features_B256GG[slot] for step, slot, i, turn in drawn if turn == wanted}
 
     first, second, third = of_turn(0), of_turn(1), of_turn(2)
@@ -93,3 +95,27 @@ def test_one_more_image_costs_one_more_image(tmp_path, model):
     seen = []
     bank(tmp_path, model, images=4, recipe=recipe, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(6, 8), (8, 8)]
+
+
+def test_pixels_that_take_no_part_are_padding_to_the_loss_in_banks_as_in_fresh_views(tmp_path, model):
+    from dataclasses import replace
+
+    from ptsam_auto.data.dataset import Pair, Sample
+    from tests.toys import sample
+
+    def load():
+        whole = sample(0)
+        ignored = whole.mask.copy()
+        ignored[:, whole.mask.shape[1] // 2 :] = True
+        return Sample(whole.name, whole.image, whole.mask & ~ignored, ignored)
+
+    partly = replace(sampler(1), pairs=[Pair("a", "d" * 64, load)], batch_size=1)
+    recipe = Recipe(epochs=1, steps_per_epoch=2, batch_size=1, views=100)
+    kept, fresh = FeatureBank(tmp_path, model, "b" * 64, partly, recipe), FreshViews(model, partly)
+    padding = FreshViews(model, replace(sampler(1), batch_size=1)).draw(0).inside_BSS
+    for step in range(2):
+        ours, theirs = kept.draw(step), fresh.draw(step)
+        assert torch.equal(ours.inside_BSS, theirs.inside_BSS)
+        assert torch.equal(ours.target_BSS, theirs.target_BSS)
+        assert not (ours.target_BSS * (1 - ours.inside_BSS)).any()
+    assert kept.draw(0).inside_BSS.sum() < padding.sum()

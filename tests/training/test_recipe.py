@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ptsam_auto.errors import ConfigError
-from ptsam_auto.methods import registry
+from ptsam_auto.methods import sam_methods
 from ptsam_auto.training import defaults
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.settings import Settings
@@ -59,13 +59,13 @@ def test_a_misspelt_setting_is_refused_with_a_suggestion(path, message):
 @pytest.mark.parametrize("adapt", defaults.ADAPTATIONS)
 def test_every_frozen_block_loads_and_says_where_each_value_comes_from(family, adapt):
     block = defaults.block(family, adapt)
-    settings = Settings.from_paths({default.path: default.value for default in block})
+    settings = Settings.from_paths({path: default.value for path, default in block.items()})
     assert (settings.method.encoder_prompts > 0) == (adapt == "encoder")
     assert (settings.recipe.views > 0) == (adapt == "decoder"), "a bank needs a frozen encoder, and only that"
-    assert all(default.source for default in block)
+    assert all(default.source for default in block.values())
 
 
-RIVALS = [name for name in registry.METHODS if name != "ptsam"]
+RIVALS = [name for name in sam_methods.SAM_METHODS if name != "ptsam"]
 
 
 @pytest.mark.parametrize("family", defaults.families())
@@ -74,9 +74,9 @@ def test_a_rival_shares_our_recipe_but_for_its_learning_rate(family, rival):
     assert defaults.adaptations(family, rival)
     for adapt in defaults.adaptations(family, rival):
         block = defaults.block(family, adapt, rival)
-        assert all(default.source for default in block)
-        its = Settings.from_paths({default.path: default.value for default in block})
-        ours = Settings.from_paths({default.path: default.value for default in defaults.block(family, adapt)})
+        assert all(default.source for default in block.values())
+        its = Settings.from_paths({path: default.value for path, default in block.items()})
+        ours = Settings.from_paths(defaults.values(family, adapt))
         assert replace(its.recipe, learning_rate=ours.recipe.learning_rate) == ours.recipe
         assert its.augmentation == ours.augmentation
         assert (its.method.name, its.method.tunes_encoder) == (rival, adapt == "encoder")

@@ -9,14 +9,14 @@ from ptsam_auto.training import resume
 from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import FreshViews
-from tests.toys import supply, toy_sam
+from tests.toys import sampler, toy_sam
 
 RECIPE = Recipe(epochs=4, steps_per_epoch=2)
 
 
 def fresh(recipe=RECIPE):
     model = build(toy_sam(), PTSAMConfig(encoder_prompts=2), seed=0)
-    return start(model, recipe), FreshViews(model, supply(3))
+    return start(model, recipe), FreshViews(model, sampler(3))
 
 
 def test_a_run_resumed_from_disk_ends_with_the_same_prompts(tmp_path):
@@ -60,5 +60,5 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice():
     with pytest.raises(PtsamError) as error:
         next(epochs(training, views, RECIPE))
     assert str(error.value) == (
-        "The loss is nan at step 0; training cannot go on. Lower recipe.learning_rate (now 0.05) and fit again."
+        "The loss is nan at step 0; training cannot continue. Lower recipe.learning_rate (now 0.05) and fit again."
     )

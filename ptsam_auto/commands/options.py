@@ -1,0 +1,455 @@
+"""The options of each command, for the command line and for Python. This module does not import slow packages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from ptsam_auto.commands.command_line import Argument, Option, read_names, read_numbers, read_settings
+from ptsam_auto.compare.presets import PRESETS
+from ptsam_auto.data.options import ReadingOptions
+from ptsam_auto.errors import ConfigError, DatasetError, Problem, suggestion
+from ptsam_auto.training import defaults
+
+SamMethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
+FitMethodName = Literal[SamMethodName, "nnunet"]
+Adaptation = Literal["decoder", "encoder"]
+
+DatasetArgument = Annotated[
+    Path,
+    Argument(
+        "Folder of annotated images: images/ and masks/, or the files of an annotation tool. Run ptsam-auto check to "
+        "see how the folder is read."
+    ),
+]
+SpecialistArgument = Annotated[Path, Argument("Folder of a specialist that fit has written.")]
+CheckpointOption = Annotated[
+    str | None,
+    Option(
+        "Path of the SAM checkpoint that the specialist was trained with. It is needed only if the file was moved.",
+        "--backbone",
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    Option("Device for the computation: cpu, cuda or cuda:0. Default: the GPU if there is one, else the CPU."),
+]
+AddressOption = Annotated[
+    str | None,
+    Option(
+        "Address of a running Ray cluster. Default: the environment variable RAY_ADDRESS. If it is not set, Ray is "
+        "started on this machine."
+    ),
+]
+TrackOption = Annotated[
+    bool | None,
+    Option(
+        "Log the run to MLflow. It is written to the server or file in MLFLOW_TRACKING_URI, or else to ./mlflow.db.",
+        default=True,
+    ),
+]
+SettingsOption = Annotated[
+    Mapping[str, Any],
+    Option(
+        "Replace one default setting, such as recipe.epochs=10 or nnunet.epochs=10. Can be given more than once.",
+        "--set",
+        metavar="PATH=VALUE",
+        cli_type=list[str] | None,
+        parse=read_settings,
+    ),
+]
+WorkersOption = Annotated[int, Option("Number of worker processes. More than one worker is run with Ray.", min_value=1)]
+TileOption = Annotated[
+    int | None,
+    Option(
+        "Side of a tile in px of the image. Default: the value that is saved with the specialist. Half of that value "
+        "shows the objects to the network twice as large.",
+        min_value=16,
+    ),
+]
+AtOnceOption = Annotated[
+    int | None,
+    Option(
+        "Maximum number of trainings that run at the same time. Default: as many as the CPUs and GPUs allow.",
+        min_value=1,
+    ),
+]
+SpaceArgument = Annotated[
+    str, Argument("Search space: a YAML file, or the name of a search space that comes with the package.")
+]
+SearchDataOption = Annotated[
+    list[Path],
+    Option(
+        "Folder of annotated images for the search. Do not use these images for a final evaluation. "
+        "Can be given more than once."
+    ),
+]
+SpaceBackboneOption = Annotated[
+    str | None, Option("Backbone, see fit --backbone. Default: the backbone that the search space names.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingFlags:
+    """Options that state how a folder of annotated images is read, for what its files do not state themselves."""
+
+    allow_blank: Annotated[
+        bool, Option("Accept masks that contain only background or only foreground.", "--allow-blank-masks")
+    ] = False
+    categories: Annotated[
+        tuple[str, ...],
+        Option(
+            "Name of a category or class that is foreground. Default: all of them. Can be given more than once.",
+            "--category --class",
+            metavar="NAME",
+            cli_type=list[str] | None,
+            parse=tuple,
+        ),
+    ] = ()
+    foreground: Annotated[
+        tuple[str, ...],
+        Option(
+            "Mask value that is foreground: a number, or a colour such as #ff0000. Can be given more than once.",
+            metavar="VALUE",
+            cli_type=list[str] | None,
+            parse=tuple,
+        ),
+    ] = ()
+    background: Annotated[
+        tuple[str, ...],
+        Option(
+            "Mask value that is background. Can be given more than once.",
+            metavar="VALUE",
+            cli_type=list[str] | None,
+            parse=tuple,
+        ),
+    ] = ()
+    ignore: Annotated[
+        tuple[str, ...],
+        Option(
+            "Mask value whose pixels are ignored in the training and in the scores. Can be given more than once.",
+            metavar="VALUE",
+            cli_type=list[str] | None,
+            parse=tuple,
+        ),
+    ] = ()
+    channels: Annotated[
+        tuple[int, ...],
+        Option(
+            "Channels of the images that are used as red, green and blue, separated by commas. The first channel is 1.",
+            metavar="N,N,N",
+            cli_type=str | None,
+            parse=read_numbers,
+        ),
+    ] = ()
+    unmasked_are_blank: Annotated[
+        bool,
+        Option("Treat images without a mask as images that contain only background.", "--unmasked-are-blank"),
+    ] = False
+    all_annotated: Annotated[
+        bool,
+        Option("Stop with an error if an image has no mask. Default: such images are left out.", "--all-annotated"),
+    ] = False
+    groups: Annotated[
+        str,
+        Option(
+            "Groups of images that must not be separated by a split, such as the images of one patient. Give a CSV "
+            "file with the columns name and group, or a regular expression whose first capture group is the group of "
+            "an image.",
+            "--groups --group",
+        ),
+    ] = ""
+    layout: Annotated[str, Option("Layout of the folder. It is needed only if the folder matches two layouts.")] = ""
+    scaling: Annotated[
+        Literal["each", "set"],
+        Option(
+            "How images that are not 8-bit are scaled: each image by its own range (each), or all images by the range "
+            "of the whole set (set)."
+        ),
+    ] = "each"
+
+    def reading(self) -> ReadingOptions:
+        """Return the same options as the dataclass that `data` uses."""
+        return ReadingOptions(**{field.name: getattr(self, field.name) for field in fields(ReadingFlags)})
+
+
+@dataclass(frozen=True)
+class FitOptions(ReadingFlags):
+    """Options of `fit`."""
+
+    dataset: DatasetArgument
+    out: Annotated[Path | None, Option("Output folder for the specialist. Default: ./NAME-specialist.")] = None
+    test: Annotated[
+        Path | None,
+        Option(
+            "Folder of annotated test images. Blank masks are accepted in it. Default: 20 % of the dataset are held "
+            "out as test images."
+        ),
+    ] = None
+    backbone: Annotated[
+        str,
+        Option(
+            f"Backbone: auto (ViT-B if it is available, otherwise nano), {', '.join(defaults.families())}, or the "
+            "path of a checkpoint."
+        ),
+    ] = "auto"
+    method: Annotated[
+        FitMethodName, Option("Training method: PTSAM (ptsam), or another method of the paper's comparison.")
+    ] = "ptsam"
+    adapt: Annotated[
+        Adaptation | None,
+        Option(
+            "Part of SAM that is adapted: only the mask decoder (decoder), or the mask decoder and the image encoder "
+            "(encoder). Run ptsam-auto defaults to see the default."
+        ),
+    ] = None
+    settings: SettingsOption = field(default_factory=dict)
+    seed: Annotated[
+        int,
+        Option(
+            "Random seed for the split, the initial values of the learned parameters and the augmentation.",
+            min_value=0,
+        ),
+    ] = 0
+    force: Annotated[bool, Option("Overwrite an existing specialist.", "--force")] = False
+    device: DeviceOption = None
+    batch_size: Annotated[
+        int | None,
+        Option(
+            "Number of images per training step. The default learning rate is multiplied by the square root of "
+            "(new batch size / default batch size).",
+            min_value=1,
+        ),
+    ] = None
+    workers: WorkersOption = 1
+    storage: Annotated[
+        str | None,
+        Option("Shared folder or URL (s3://...) for the checkpoints of several workers. It needs --workers 2 or more."),
+    ] = None
+    address: AddressOption = None
+    track: TrackOption = None
+
+    def __post_init__(self) -> None:
+        _require_several_workers(self.workers, {"--storage": self.storage, "--address": self.address})
+
+
+@dataclass(frozen=True)
+class CheckOptions(ReadingFlags):
+    """Options of `check`."""
+
+    dataset: DatasetArgument
+    out: Annotated[Path | None, Option("HTML file for the contact sheet. Default: ./NAME-check.html.")] = None
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `predict`."""
+
+    specialist: SpecialistArgument
+    images: Annotated[list[Path], Argument("Image files, or folders of image files.")]
+    out: Annotated[
+        Path | None,
+        Option(
+            "Output folder for the masks. Masks are PNG files with the values 0 and 255, in the size of the image. "
+            "Default: ./NAME-masks, where NAME is the name of the first input."
+        ),
+    ] = None
+    overlays: Annotated[Path | None, Option("Output folder for copies of the images with the mask drawn on top.")] = (
+        None
+    )
+    force: Annotated[
+        bool,
+        Option("Overwrite masks that this specialist did not make, or that it made from another image.", "--force"),
+    ] = False
+    recursive: Annotated[bool, Option("Also use the images in subfolders.", "--recursive")] = False
+    workers: WorkersOption = 1
+    address: AddressOption = None
+    tile: TileOption = None
+    backbone: CheckpointOption = None
+    device: DeviceOption = None
+
+    def __post_init__(self) -> None:
+        _require_several_workers(self.workers, {"--address": self.address})
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(ReadingFlags):
+    """Options of `evaluate`."""
+
+    specialist: SpecialistArgument
+    dataset: DatasetArgument
+    out: Annotated[Path | None, Option("JSON file for the scores.")] = None
+    tile: TileOption = None
+    backbone: CheckpointOption = None
+    device: DeviceOption = None
+
+
+@dataclass(frozen=True)
+class SearchOptions(ReadingFlags):
+    """Options of `search`. `exhaustive` and `first` can be set from Python only."""
+
+    space: SpaceArgument
+    data: SearchDataOption
+    out: Annotated[Path | None, Option("Output folder for the search. Default: ./NAME-search.")] = None
+    trials: Annotated[
+        int | None,
+        Option(
+            "Number of configurations to try. A larger number than last time continues a finished search.",
+            min_value=1,
+        ),
+    ] = None
+    backbone: SpaceBackboneOption = None
+    seed: Annotated[int, Option("Random seed for the choice of configurations.", min_value=0)] = 0
+    at_once: AtOnceOption = None
+    address: AddressOption = None
+    track: TrackOption = None
+    exhaustive: bool = False
+    first: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class AblateOptions(ReadingFlags):
+    """Options of `ablate`: the options of `search` without --trials and --seed."""
+
+    space: SpaceArgument
+    data: SearchDataOption
+    out: Annotated[Path | None, Option("Output folder for the ablation. Default: ./NAME-ablation.")] = None
+    backbone: SpaceBackboneOption = None
+    at_once: AtOnceOption = None
+    address: AddressOption = None
+    track: TrackOption = None
+
+
+@dataclass(frozen=True)
+class FreezeOptions:
+    """Options of `freeze`."""
+
+    search: Annotated[Path, Argument("Folder that search or ablate has written.")]
+    to: Annotated[
+        Path | None,
+        Option(
+            "File for the default settings. Default: the path in the environment variable PTSAM_AUTO_DEFAULTS, or else "
+            "~/.config/ptsam-auto/defaults.toml."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class CompareOptions(ReadingFlags):
+    """Options of `compare`.
+
+    If a dataset has fewer images than a size, all its training images are used. nnU-Net trains for as many epochs and
+    steps as the other methods, unless its own settings say otherwise.
+
+    Raises:
+        ConfigError: There is no such preset, or a number is out of range.
+    """
+
+    datasets: Annotated[list[Path], Argument("Folders of annotated images.")]
+    methods: Annotated[
+        tuple[str, ...],
+        Option(
+            "Methods, separated by commas: all (the methods of the paper), or some of ptsam, cellseg1, autosam, "
+            "ptsam-encoder, cellseg1-encoder, samed, nnunet and the control experiments unet, random and otsu.",
+            cli_type=str,
+            parse=read_names,
+            default="all",
+        ),
+    ] = ("all",)
+    sizes: Annotated[
+        tuple[int, ...],
+        Option(
+            "Numbers of training images, separated by commas.", cli_type=str, parse=read_numbers, default="16,32,64"
+        ),
+    ] = (16, 32, 64)
+    splits: Annotated[
+        int,
+        Option(
+            "Number of random splits per dataset. Each split holds out 20 % of the images as test images.", min_value=1
+        ),
+    ] = 3
+    backbone: Annotated[
+        str, Option("Backbone, see fit --backbone. Default: the backbone of the preset, or else auto.")
+    ] = ""
+    preset: Annotated[
+        str,
+        Option(
+            f"Named group of settings: {', '.join(PRESETS)}. The preset paper has the settings of Sec. 4.1.3 on ViT-B."
+        ),
+    ] = ""
+    settings: SettingsOption = field(default_factory=dict)
+    cpu: Annotated[float, Option("Number of CPU cores per training. Fractions are allowed.")] = 1.0
+    gpu: Annotated[float, Option("Number of GPUs per training. Fractions such as 0.5 are allowed.", min_value=0)] = 0.0
+    threads: Annotated[int, Option("Number of CPU threads per training.", min_value=1)] = 1
+    out: Annotated[Path, Option("Output folder for the tables and figures.")] = Path("comparison")
+    at_once: AtOnceOption = None
+    address: AddressOption = None
+    track: TrackOption = None
+
+    def __post_init__(self) -> None:
+        if not self.sizes or min(self.sizes) < 1 or self.splits < 1:
+            raise ConfigError("--sizes and --splits must be whole numbers, at least 1.")
+        if self.preset and self.preset not in PRESETS:
+            raise ConfigError(f"There is no preset {self.preset}. {suggestion(self.preset, PRESETS)}")
+
+
+@dataclass(frozen=True)
+class ExampleOptions:
+    """Options of `example`."""
+
+    folder: Annotated[Path, Argument("Output folder for the images. It must be new or empty.")]
+
+
+@dataclass(frozen=True)
+class SubsetOptions:
+    """Options of `subset`."""
+
+    dataset: DatasetArgument
+    out: Annotated[Path, Argument("Output folder for the smaller dataset. It must be new or empty.")]
+    names: Annotated[
+        str | None, Option("Name of a list of images in DATASET/splits.json, such as train or test.", "--list")
+    ] = None
+    first: Annotated[
+        int | None, Option("Number of images that are copied, from the start of the list.", min_value=1)
+    ] = None
+
+
+@dataclass(frozen=True)
+class DefaultsOptions:
+    """Options of `defaults`."""
+
+    backbone: Annotated[
+        str | None, Argument("Backbone whose defaults are shown, such as vit_b or nano. Default: all backbones.")
+    ] = None
+    method: Annotated[SamMethodName, Option("Method whose defaults are shown.")] = "ptsam"
+
+
+def _require_several_workers(workers: int, cluster_options: Mapping[str, str | None]) -> None:
+    """Refuse options that have no effect with one worker.
+
+    Raises:
+        ConfigError: There is one worker, and an option of the cluster is set.
+    """
+    without_effect = [name for name, value in cluster_options.items() if value is not None]
+    if workers == 1 and without_effect:
+        names = " and ".join(without_effect)
+        verb = "has" if len(without_effect) == 1 else "have"
+        raise ConfigError(f"{names} {verb} no effect with one worker. Remove {names}, or set --workers 2 or more.")
+
+
+def check_paths(options: Any) -> None:  # noqa: ANN401 - any dataclass above
+    """Check that the folders of annotated images exist, before slow packages are imported.
+
+    Raises:
+        DatasetError: A folder does not exist. The error lists every folder that does not exist.
+    """
+    folders: list[Path] = []
+    for name in ("dataset", "datasets", "data", "test"):
+        value = getattr(options, name, None)
+        folders += value if isinstance(value, list) else [value] if value is not None else []
+    missing = [path for path in folders if not path.exists()]
+    advice = "Check the path, then run the command again."
+    if len(missing) == 1:
+        raise DatasetError(missing[0], [Problem("", "no such folder")], advice)
+    if missing:
+        raise DatasetError(None, [Problem(f"{path}/", "no such folder") for path in missing], advice)

@@ -1,0 +1,104 @@
+"""The command `predict`: writes the masks of new images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptsam_auto.commands.options import PredictOptions
+from ptsam_auto.data.names import stem
+from ptsam_auto.data.new_images import NewImages, find_new_images
+from ptsam_auto.errors import DatasetError, Problem
+from ptsam_auto.specialist.artifact import Specialist, load_specialist
+from ptsam_auto.specialist.masks import Destination, PredictionResult, predict_source, reading_of
+from ptsam_auto.terminal import Terminal
+from ptsam_auto.training.scale import MUCH_LARGER, is_much_larger
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Function object that loads the specialist, in this process or in a worker process.
+
+    Args:
+        specialist: Folder of the specialist.
+        backbone: Path of the SAM checkpoint if the file was moved.
+        device: Device, such as "cpu" or "cuda:0". Default: the GPU if there is one.
+        tile: Side of a tile in px of the image, instead of the value that is saved with the specialist.
+    """
+
+    specialist: Path
+    backbone: str | None = None
+    device: str | None = None
+    tile: int | None = None
+
+    def __call__(self) -> Specialist:
+        """Return the specialist; see `load_specialist`."""
+        return load_specialist(self.specialist, backbone=self.backbone, device=self.device, tile=self.tile)
+
+
+def predict(options: PredictOptions, terminal: Terminal) -> None:
+    """Write the masks of all images. Existing masks are kept. Unreadable images are reported at the end.
+
+    Raises:
+        DatasetError: There are no images, two images have the same name, or some images could not be predicted. The
+            last is raised after all other images are predicted.
+        SpecialistError: See `load_specialist`.
+        ClusterError: Ray does not start or answer, or the cluster has too few CPUs or GPUs.
+        OutputError: A folder cannot be written to, or a result would overwrite an image.
+    """
+    # The specialist is loaded here as well, so that errors are reported before the workers start.
+    load = Loader(options.specialist, options.backbone, options.device, options.tile)
+    specialist = load()
+    new = find_new_images(options.images, reading_of(specialist), recursive=options.recursive)
+    for note in new.notes:
+        terminal.say(note)
+    destination = Destination(
+        options.out or _default_folder(options.images[0]), options.overlays, replace=options.force
+    )
+    destination.refuse_inputs(new.sources)
+    destination.create_folders()
+    if options.workers == 1:
+        results: Iterator[PredictionResult] = (
+            predict_source(specialist, source, destination) for source in new.sources
+        )
+    else:
+        from ptsam_auto.distributed.workers_prediction import predict_parallel
+
+        use_gpu = specialist.model.device.type == "cuda"
+        results = predict_parallel(load, use_gpu, new.sources, destination, options.workers, options.address)
+    written = kept = 0
+    problems, much_larger = list(new.unreadable), []
+    with terminal.bar("Predicting") as update:
+        for done, result in enumerate(results, start=1):
+            written, kept = written + result.written, kept + result.kept
+            if result.problem:
+                problems.append(Problem(result.path, result.problem))
+            if is_much_larger(result.longest, specialist.record.scale):
+                much_larger.append(result.path)
+            update(done, len(new.sources))
+    terminal.say(f"{written} masks written: {destination.masks}/" + (f" ({kept} existed already)" if kept else ""))
+    if much_larger:
+        largest = specialist.record.scale.largest if specialist.record.scale else 0
+        terminal.say(
+            f"WARNING: {len(much_larger)} images, such as {much_larger[0]}, are more than {MUCH_LARGER:g} times as "
+            f"large as the images that the specialist was trained on (at most {largest} px). Check their masks, or set "
+            "--tile."
+        )
+    _print_left_out(new, terminal)
+    if problems:
+        advice = "All other masks are written. Fix or remove these files, then run the command again."
+        raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
+
+
+def _default_folder(first_input: Path) -> Path:
+    """Return NAME-masks in the working folder, or next to the input if NAME-masks would be inside the input."""
+    resolved = first_input.resolve()
+    folder = Path(f"{resolved.name if resolved.is_dir() else stem(resolved)}-masks")
+    return resolved.parent / folder if folder.resolve().is_relative_to(resolved) else folder
+
+
+def _print_left_out(new: NewImages, terminal: Terminal) -> None:
+    """Print every file that was not used, and the reason."""
+    if new.left_out:
+        terminal.say(f"{len(new.left_out)} files were not used:")
+        for problem in new.left_out:
+            terminal.say(f"  {problem.where}  {problem.what}")

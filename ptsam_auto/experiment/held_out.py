@@ -1,0 +1,104 @@
+"""Caches the features of the held-out images, so that an evaluation runs only the decoder if the encoder is frozen."""
+
+# H W size of an image, px  G patches per side
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeGuard
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ptsam_auto.data.dataset import Pair
+from ptsam_auto.files import json_sha256
+from ptsam_auto.methods.model import Model
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.specialist.scores import ImageScore, Scores, evaluate
+from ptsam_auto.training import feature_files
+
+FILE_FORMAT = 2  # Format version of the files; it is part of the hash in their names.
+
+
+class HeldOut:
+    """Evaluates models on held-out images.
+
+    A frozen encoder gives the same features for the same image, so they are saved: one Arrow file per image, in half
+    precision, in a folder that trainings share. For a model without a frozen encoder nothing is saved.
+
+    Args:
+        folder: Folder of the files.
+        backbone_hash: SHA-256 of the weights of the backbone.
+        pairs: One or more held-out images with their masks.
+    """
+
+    def __init__(self, folder: Path, backbone_hash: str, pairs: Sequence[Pair]) -> None:
+        self._folder, self._backbone_hash, self._pairs = folder, backbone_hash, pairs
+
+    def encode(self, model: Model) -> int:
+        """Encode the images without a file, if the encoder is frozen. Return the number of tiles encoded here."""
+        if not _has_frozen_encoder(model):
+            return 0
+        self._folder.mkdir(parents=True, exist_ok=True)
+        encoded = 0
+
+        def make(i: int) -> pa.RecordBatch:
+            nonlocal encoded
+            batch = _encoded(model, self._pairs[i])
+            encoded += batch.num_rows
+            return batch
+
+        feature_files.fill(self._paths(model), make)
+        return encoded
+
+    def scores(self, model: Model) -> Scores:
+        """Return the scores of a model on the held-out images."""
+        if not _has_frozen_encoder(model):
+            return evaluate(model.predict, self._pairs)
+        self.encode(model)
+        images = []
+        for pair, table in zip(self._pairs, map(feature_files.read, self._paths(model)), strict=True):
+            height, width = table.column("height")[0].as_py(), table.column("width")[0].as_py()
+            features = table.column("features").to_numpy_ndarray()
+            tile_features = (torch.from_numpy(tile[None].astype(np.float32)).to(model.device) for tile in features)
+            mask = model.blend(tile_features, height, width) > 0.5
+            truth, ignored = (
+                feature_files.unpacked(table.column(name)[0], height, width) for name in ("mask", "ignored")
+            )
+            images.append(ImageScore.of(pair.name, mask, truth, ignored))
+        return Scores.of(images)
+
+    def _paths(self, model: PromptFreeSam) -> list[Path]:
+        return [self._folder / f"{self._key(model, pair)}.arrow" for pair in self._pairs]
+
+    def _key(self, model: PromptFreeSam, pair: Pair) -> str:
+        contents = {
+            "held out": FILE_FORMAT,
+            "backbone": self._backbone_hash,
+            "pair": pair.digest,
+            "image_size": model.image_size,
+            "tiling": asdict(model.tiling),
+        }
+        return json_sha256(contents)[:32]
+
+
+def _has_frozen_encoder(model: Model) -> TypeGuard[PromptFreeSam]:
+    return isinstance(model, PromptFreeSam) and model.encoder_is_frozen
+
+
+def _encoded(model: PromptFreeSam, pair: Pair) -> pa.RecordBatch:
+    sample = pair.load()
+    tiles = [features.half().cpu().numpy() for features in model.tile_features(sample.image)]
+    height, width = sample.mask.shape
+    ignored = np.zeros_like(sample.mask) if sample.ignored is None else sample.ignored
+    rest = [b""] * (len(tiles) - 1)
+    columns = {
+        "features": pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(tiles)),
+        # The masks belong to the image, not to a tile, so only the first row has them.
+        "mask": pa.array([feature_files.packed(sample.mask), *rest], pa.binary()),
+        "ignored": pa.array([feature_files.packed(ignored), *rest], pa.binary()),
+        "height": pa.array([height] * len(tiles), pa.int32()),
+        "width": pa.array([width] * len(tiles), pa.int32()),
+    }
+    return pa.record_batch(columns)

@@ -1,0 +1,90 @@
+"""Functions that write files atomically and compute SHA-256 hashes."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+TEMPORARY_SUFFIX = ".part"  # Suffix of a file that is being written.
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it replaces `path` when the block ends without an error.
+
+    Other processes see the old or the new file, never an incomplete one, even after a power failure. Two processes may
+    write the same path at the same time: each has its own temporary file, and the file of the process that finishes
+    last is kept. After an error the temporary file is removed and the old file stays.
+
+    Args:
+        path: File in an existing folder; it is replaced if it exists.
+
+    Raises:
+        OSError: The folder cannot be written to, or the disk is full.
+    """
+    handle, name = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        with unfinished.open("r+b") as file:
+            os.fsync(file.fileno())
+        # mkstemp creates files that only the owner can read; restore the usual permissions.
+        unfinished.chmod(0o666 & ~_umask())
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            unfinished.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically; see `replacing`."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file atomically; see `replacing`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - JSON
+    """Write indented JSON atomically; see `replacing`."""
+    write_text(path, json.dumps(content, indent=2))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as a hexadecimal string.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(content: Any) -> str:  # noqa: ANN401 - JSON
+    """Return the SHA-256 of a JSON value as a hexadecimal string, independent of the order of the keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _umask() -> int:
+    """Return the umask of the process. It can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write a rename to disk (fsync of the folder). Not all systems support it, for example Windows."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

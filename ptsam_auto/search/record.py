@@ -1,0 +1,302 @@
+"""Data classes for search.json and the journal of a search, and functions that read them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ptsam_auto.errors import SearchError
+from ptsam_auto.experiment import journal
+from ptsam_auto.experiment.folds import DatasetRecord
+from ptsam_auto.experiment.work_folder import Origin
+from ptsam_auto.records import RecordError, from_json
+from ptsam_auto.search.space import Choice, Configuration, Halving, Range
+from ptsam_auto.specialist.record import BackboneRecord
+
+RECORD_FILE, JOURNAL_FILE = "search.json", "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """All options that determine the result of a search.
+
+    The fields search, method, adapt, fixed, first, splits, train_images and stop_early are those of
+    `search.space.Space`.
+
+    Args:
+        space: Name of the search space.
+        exhaustive: Whether every combination is tried, instead of proposals.
+        backbone: SHA-256 of the weights.
+        data: Fingerprint of each dataset, by name.
+        seed: Random seed for the proposals.
+    """
+
+    space: str
+    exhaustive: bool
+    search: dict[str, Choice | Range]
+    method: str
+    adapt: str
+    fixed: dict[str, Any]
+    first: tuple[Configuration, ...]
+    splits: int
+    train_images: int
+    stop_early: Halving | None
+    backbone: str
+    data: dict[str, str]
+    seed: int
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """The complete search.json.
+
+    Args:
+        origin: Date, and versions of the packages.
+        request: Options of the search.
+        text: Text of the file of the search space.
+        family: Family of the backbone.
+        backbone: The frozen SAM.
+        base: Default settings, which apply to everything that is not searched, by field path.
+        data: The datasets.
+    """
+
+    origin: Origin
+    request: SearchRequest
+    text: str
+    family: str
+    backbone: BackboneRecord
+    base: dict[str, Any]
+    data: tuple[DatasetRecord, ...]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The evaluation of a trial after a part of its epochs. Trials can be stopped at a rung (successive halving).
+
+    Args:
+        share: Fraction of the trial's epochs that are done, at most 1.
+        epoch: Number of epochs that are done.
+        step: Number of optimiser steps of each training.
+        folds: Dice by dataset and split ("cracks/0"), 0 to 1.
+        loss: Loss of the last epoch, mean over the trainings.
+        seconds: Training time since the trial started, over all folds, without encoding and evaluation.
+    """
+
+    share: float
+    epoch: int
+    step: int
+    folds: dict[str, float]
+    loss: float
+    seconds: float
+
+    @property
+    def dice(self) -> float:
+        """Return the mean Dice over the folds. Every dataset has the same number of folds, so all have equal weight.
+
+        The score of a trial is that of its last rung, because fit keeps the parameters of the last epoch.
+        """
+        return float(np.mean(list(self.folds.values())))
+
+
+@dataclass(frozen=True)
+class Started:
+    """Event: a trial started.
+
+    Args:
+        trial: Number of the trial.
+        time: Seconds since 1970.
+        configuration: Configuration of the trial.
+        settings: All settings of the trial, by field path.
+        event: Kind of the event.
+    """
+
+    trial: int
+    time: float
+    configuration: Configuration
+    settings: dict[str, Any]
+    event: Literal["started"] = "started"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Event: a trial was evaluated at a rung.
+
+    Args:
+        trial: Number of the trial.
+        time: Seconds since 1970.
+        rung: The evaluation.
+        trainable: Number of learned parameters.
+        encoded: Number of views and held-out tiles that the trial itself has encoded so far.
+        event: Kind of the event.
+    """
+
+    trial: int
+    time: float
+    rung: Rung
+    trainable: int
+    encoded: int
+    event: Literal["measured"] = "measured"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Event: a trial ended.
+
+    Args:
+        trial: Number of the trial.
+        time: Seconds since 1970.
+        event: "finished" (trained to the last epoch), "stopped" (stopped early by ASHA) or "failed".
+        error: Error message of a failed trial.
+    """
+
+    trial: int
+    time: float
+    event: Literal["finished", "stopped", "failed"]
+    error: str | None = None
+
+
+Event = Started | Measured | Ended
+
+
+@dataclass
+class Trial:
+    """One configuration and its results.
+
+    Args:
+        number: Number of the trial, counted from 0 in the order in which the trials were started.
+        configuration: Configuration of the trial.
+        settings: All settings of the trial, by field path.
+        rungs: Evaluations, ascending by epoch.
+        state: "running", "finished" (trained to the last epoch), "stopped" (stopped early by ASHA) or "failed".
+        error: Error message of a failed trial.
+        trainable: Number of learned parameters.
+        encoded: Number of views and held-out tiles that the trial itself has encoded.
+    """
+
+    number: int
+    configuration: Configuration
+    settings: dict[str, Any]
+    rungs: list[Rung] = field(default_factory=list)
+    state: str = "running"
+    error: str | None = None
+    trainable: int = 0
+    encoded: int = 0
+
+    @property
+    def dice(self) -> float:
+        """Return the mean Dice of the last rung, or nan before the first rung."""
+        return self.rungs[-1].dice if self.rungs else float("nan")
+
+    @property
+    def standard_error(self) -> float:
+        """Return the standard error of `dice`; see the function `standard_error`."""
+        return standard_error(self.rungs[-1].folds) if self.rungs else float("nan")
+
+    @property
+    def seconds(self) -> float:
+        """Return the training time in seconds."""
+        return self.rungs[-1].seconds if self.rungs else 0.0
+
+    @property
+    def images_shown(self) -> int:
+        """Return the number of images that one training shows to the decoder: steps x batch size."""
+        return (
+            self.settings["recipe.epochs"]
+            * self.settings["recipe.steps_per_epoch"]
+            * self.settings["recipe.batch_size"]
+        )
+
+
+def standard_error(folds: dict[str, float]) -> float:
+    """Return the standard error of a mean over datasets and splits.
+
+    The datasets are fixed; only the splits and the seeds are random. So the variance is taken over the splits of each
+    dataset, averaged over the datasets, and divided by the number of folds. With a single split the result is nan.
+
+    Args:
+        folds: Dice by "dataset/split"; every dataset has the same number of splits.
+    """
+    by_dataset: dict[str, list[float]] = {}
+    for name, dice in folds.items():
+        by_dataset.setdefault(name.rpartition("/")[0], []).append(dice)
+    if min(map(len, by_dataset.values())) < 2:
+        return float("nan")
+    variance = np.mean([np.var(values, ddof=1) for values in by_dataset.values()])
+    return float(np.sqrt(variance / len(folds)))
+
+
+def trials_of(events: Iterable[Event]) -> list[Trial]:
+    """Return the trials of the events, sorted by number."""
+    trials: dict[int, Trial] = {}
+    for event in events:
+        apply(event, trials)
+    return [trials[number] for number in sorted(trials)]
+
+
+def apply(event: Event, trials: dict[int, Trial]) -> None:
+    """Apply one event to the trials.
+
+    A trial whose worker failed may report a rung twice; the later report counts.
+    """
+    if isinstance(event, Started):
+        trials.setdefault(event.trial, Trial(event.trial, event.configuration, event.settings))
+        return
+    trial = trials[event.trial]
+    if isinstance(event, Measured):
+        trial.rungs = [rung for rung in trial.rungs if rung.epoch < event.rung.epoch] + [event.rung]
+        trial.trainable = event.trainable
+        trial.encoded = max(trial.encoded, event.encoded)
+    else:
+        trial.state = event.event
+        trial.error = event.error
+
+
+def finished(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the finished trials, the best first."""
+    return sorted((trial for trial in trials if trial.state == "finished"), key=lambda trial: -trial.dice)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search as read from its folder; it may still be running.
+
+    Args:
+        folder: Folder of the search.
+        record: Contents of search.json.
+        trials: Trials, sorted by number.
+    """
+
+    folder: Path
+    record: SearchRecord
+    trials: list[Trial]
+
+
+def read_search(folder: Path) -> Search:
+    """Read a search from its folder.
+
+    Raises:
+        SearchError: The folder is not a search, or search.json is damaged.
+        OutputError: The journal is damaged.
+    """
+    return Search(folder, read_record(folder), trials_of(read_events(folder)))
+
+
+def read_record(folder: Path) -> SearchRecord:
+    """Return the contents of search.json. Raises SearchError as `read_search` does."""
+    try:
+        return from_json(SearchRecord, (folder / RECORD_FILE).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise SearchError(
+            f"{folder} is not a search: it has no {RECORD_FILE}.\nTo make one, run: ptsam-auto search"
+        ) from None
+    except RecordError as error:
+        raise SearchError(
+            f"{folder / RECORD_FILE} is damaged ({error}).\nRestore it from a copy, or run the search again."
+        ) from None
+
+
+def read_events(folder: Path) -> list[Event]:
+    """Return all events of a search so far."""
+    return journal.read(folder / JOURNAL_FILE, Event)[0]  # type: ignore[arg-type]

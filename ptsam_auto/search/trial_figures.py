@@ -1,0 +1,196 @@
+"""Draws the figures of a search as SVG files, from the journal alone."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ptsam_auto.search.proposals import distributions, to_optuna_trial
+from ptsam_auto.search.record import SearchRequest, Trial, finished
+from ptsam_auto.search.space import Choice, Range, Space
+from ptsam_auto.svg import save_svg
+
+MIN_FINISHED_TRIALS = 4  # Smallest number of finished trials for the figures importance and contour.
+PROMPT_COUNT_SETTINGS = ("method.decoder_prompts", "method.encoder_prompts")  # n_md and n_ie in the paper's Fig. 5.
+
+
+def write_figures(folder: Path, trials: Sequence[Trial], request: SearchRequest) -> list[Path]:
+    """Write all figures for which there are enough trials.
+
+    Args:
+        folder: Folder of the figures; it is created if it is missing. Figures of the same names are replaced.
+        trials: Trials, at least one of which reached a rung.
+        request: Request of the search, which contains the search space.
+
+    Returns:
+        The files: always history.svg, slice.svg and cost.svg; importance.svg and contour.svg if there are a few
+        finished trials; prompt_counts.svg if a number of prompts was searched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    space = Space(request.space, "", request.search)
+    paths = list(space.search)
+    done = finished(trials)
+    figures = {"history": _history(trials), "slice": _slice(trials, space, paths), "cost": _cost(trials)}
+    weights = _importance(trials, space) if len(done) >= MIN_FINISHED_TRIALS and len(paths) > 1 else {}
+    if weights:
+        figures["importance"] = _bars(weights)
+        first, second = (sorted(weights, key=lambda path: -weights[path]) + paths)[:2]
+        figures["contour"] = _contour(done, space, first, second)
+    if done and any(path in paths for path in PROMPT_COUNT_SETTINGS):
+        figures["prompt_counts"] = _prompt_counts(done, [path for path in PROMPT_COUNT_SETTINGS if path in paths])
+    written = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.svg"
+        save_svg(figure, path)
+        written.append(path)
+    return written
+
+
+def _axes(columns: int = 1, width: float = 7.0) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, 3.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, columns, sharey=True)).tolist()
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _label(path: str) -> str:
+    return path.partition(".")[2].replace("_", " ")
+
+
+def _history(trials: Sequence[Trial]) -> Figure:
+    """Draw the Dice of each trial in the order in which the trials started, and the best so far."""
+    figure, (axes,) = _axes()
+    for state, marker in (("finished", "o"), ("stopped", "x")):
+        of_state = [trial for trial in trials if trial.state == state and trial.rungs]
+        axes.plot([t.number for t in of_state], [100 * t.dice for t in of_state], marker, label=state)
+    done = [trial for trial in trials if trial.state == "finished"]
+    if done:
+        best = np.maximum.accumulate([100 * trial.dice for trial in done])
+        axes.step([trial.number for trial in done], best, where="post", color="0.4", label="best so far")
+    axes.set(xlabel="trial", ylabel="Dice, %")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _slice(trials: Sequence[Trial], space: Space, paths: Sequence[str]) -> Figure:
+    """Draw a scatter plot of Dice for each setting."""
+    figure, all_axes = _axes(len(paths), max(4.0, 2.6 * len(paths)))
+    for axes, path in zip(all_axes, paths, strict=True):
+        for state, marker in (("finished", "o"), ("stopped", "x")):
+            of_state = [trial for trial in trials if trial.state == state and trial.rungs]
+            places = [_place(space, path, trial.configuration[path]) for trial in of_state]
+            axes.plot(places, [100 * trial.dice for trial in of_state], marker, label=state)
+        _scale(axes, space, path, "x")
+    all_axes[0].set_ylabel("Dice, %")
+    all_axes[-1].legend(frameon=False)
+    return figure
+
+
+def _cost(trials: Sequence[Trial]) -> Figure:
+    """Draw Dice against the training time in seconds, all folds together."""
+    figure, (axes,) = _axes()
+    done = [trial for trial in trials if trial.rungs and trial.state != "failed"]
+    sizes = [trial.trainable for trial in done]
+    points = axes.scatter([trial.seconds for trial in done], [100 * trial.dice for trial in done], c=sizes)
+    figure.colorbar(points, ax=axes, label="learned numbers")
+    axes.set(xlabel="seconds of training, all datasets and splits", ylabel="Dice, %", xscale="log")
+    return figure
+
+
+def _importance(trials: Sequence[Trial], space: Space) -> dict[str, float]:
+    """Return the importance of each setting for the score (PED-ANOVA). They sum to 1; {} if all scores are the same."""
+    optuna_space = distributions(space)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([to_optuna_trial(trial, optuna_space) for trial in trials if trial.state == "finished"])
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    with warnings.catch_warnings(action="ignore"):
+        return optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(optuna_space))
+
+
+def _bars(weights: dict[str, float]) -> Figure:
+    figure, (axes,) = _axes()
+    ordered = sorted(weights, key=lambda path: weights[path])
+    axes.barh([_label(path) for path in ordered], [weights[path] for path in ordered])
+    axes.set(xlabel="importance (PED-ANOVA)")
+    return figure
+
+
+def _contour(done: Sequence[Trial], space: Space, first: str, second: str) -> Figure:
+    """Draw Dice over the two most important settings."""
+    figure, (axes,) = _axes()
+    x = np.array([_place(space, first, trial.configuration[first]) for trial in done], float)
+    y = np.array([_place(space, second, trial.configuration[second]) for trial in done], float)
+    dice = np.array([100 * trial.dice for trial in done])
+    places = np.stack([x, y])
+    # A contour plot needs points that are not all on one line.
+    if np.linalg.matrix_rank(places - places.mean(axis=1, keepdims=True)) == 2:
+        axes.tricontourf(x, y, dice, levels=12, alpha=0.6)
+    points = axes.scatter(x, y, c=dice, edgecolors="black")
+    figure.colorbar(points, ax=axes, label="Dice, %")
+    _scale(axes, space, first, "x")
+    _scale(axes, space, second, "y")
+    return figure
+
+
+def _prompt_counts(done: Sequence[Trial], paths: Sequence[str]) -> Figure:
+    """Draw Dice against the number of prompts, one line per number of the other kind of prompts (the paper's Fig. 5).
+
+    A point is the best trial with these numbers. Its bar is the standard error over splits.
+    """
+    figure, all_axes = _axes(len(paths))
+    for axes, path in zip(all_axes, paths, strict=True):
+        others = [other for other in paths if other != path]
+        lines: dict[Any, dict[Any, Trial]] = {}
+        for trial in done:  # The best trials come first.
+            line = lines.setdefault(tuple(trial.configuration[other] for other in others), {})
+            line.setdefault(trial.configuration[path], trial)
+        for key, line in sorted(lines.items()):
+            counts = sorted(line)
+            bars = [100 * line[count].standard_error for count in counts]
+            label = ", ".join(f"{_label(other)} {count}" for other, count in zip(others, key, strict=True))
+            errors = None if np.isnan(bars).any() else bars
+            axes.errorbar(counts, [100 * line[c].dice for c in counts], errors, marker="o", capsize=3, label=label)
+        axes.set(xlabel=_label(path))
+        axes.set_xscale("symlog", base=2, linthresh=1)
+        counts = sorted({trial.configuration[path] for trial in done})
+        axes.set_xticks(counts, [str(count) for count in counts])
+        if others:
+            axes.legend(frameon=False)
+    all_axes[0].set_ylabel("Dice, %")
+    return figure
+
+
+def _is_log(space: Space, path: str) -> bool:
+    values = space.search[path]
+    return isinstance(values, Range) and values.log
+
+
+def _is_named(space: Space, path: str) -> bool:
+    values = space.search[path]
+    return isinstance(values, Choice) and not all(isinstance(value, int | float) for value in values.values)
+
+
+def _place(space: Space, path: str, value: Any) -> float:  # noqa: ANN401 - a setting's
+    """Return the position of a value on its axis. Categories are numbered in the order of the search space."""
+    values = space.search[path]
+    if isinstance(values, Choice) and _is_named(space, path):
+        return values.values.index(value)
+    return value
+
+
+def _scale(axes: Axes, space: Space, path: str, axis: str) -> None:
+    values = space.search[path]
+    axes.set(**{f"{axis}label": _label(path)})
+    if _is_log(space, path):
+        axes.set(**{f"{axis}scale": "log"})
+    elif isinstance(values, Choice):
+        named = _is_named(space, path)
+        places = list(range(len(values.values))) if named else list(values.values)
+        axes.set(**{f"{axis}ticks": places, f"{axis}ticklabels": [str(value) for value in values.values]})

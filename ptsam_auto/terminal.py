@@ -1,0 +1,57 @@
+"""Console output: messages, progress bars and results."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+DEFAULT_WIDTH = 140  # Width of a table in characters if standard output is not a terminal.
+
+
+class Terminal:
+    """Prints messages and progress bars to standard error, and results to standard output.
+
+    Args:
+        console: Console for messages and progress bars. Default: standard error.
+        out: Console for results. Default: standard output.
+    """
+
+    def __init__(self, console: Console | None = None, out: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        # If standard output is not a terminal, use a fixed width, so that tables are not wrapped.
+        self.out = out or Console(highlight=False, width=None if sys.stdout.isatty() else DEFAULT_WIDTH)
+
+    @classmethod
+    def silent(cls) -> "Terminal":
+        """Return a terminal that prints nothing."""
+        return cls(Console(quiet=True), Console(quiet=True))
+
+    def say(self, text: str) -> None:
+        """Print a message without markup."""
+        self.console.print(text, markup=False)
+
+    def result(self, text: str) -> None:
+        """Print a result to standard output without markup."""
+        self.out.print(text, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, stage: str) -> Iterator[Callable[..., None]]:
+        """Show a progress bar. Yield a function `update(done, total, note="")`."""
+        columns = (
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            # The bar is hidden until the first update, because some stages have nothing to do.
+            task = progress.add_task(stage, total=None, note="", visible=False)
+
+            def update(done: int, total: int, note: str = "") -> None:
+                progress.update(task, completed=done, total=total or None, note=note, visible=True)
+
+            yield update

@@ -1,0 +1,50 @@
+"""Imports MLflow with telemetry switched off and with short timeouts. MLflow is imported only here."""
+
+import os
+import re
+import sys
+from types import ModuleType
+
+METRICS_PER_CALL = 1000  # Largest number of metrics in one call of MLflow.
+
+
+def load_mlflow() -> ModuleType:
+    """Import MLflow. Environment variables that the user has set are kept.
+
+    If no tracking server is configured, MLflow writes to ./mlflow.db. If a server does not answer, MLflow reports an
+    error after seconds, not minutes.
+    """
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    import logging
+
+    import mlflow
+
+    # Suppress the log messages of Alembic when a new database is created.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    return mlflow
+
+
+def is_wanted(track: bool | None) -> bool:
+    """Return whether to log to MLflow.
+
+    Args:
+        track: Choice of the user. None: log only if MLflow is configured, by the environment or in Python.
+    """
+    if track is not None:
+        return track
+    loaded = sys.modules.get("mlflow")
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (loaded is not None and loaded.is_tracking_uri_set())
+
+
+def how_to_browse(uri: str) -> str:
+    """Return the URL of a server, or the command that shows a local store."""
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri} --host 127.0.0.1"
+
+
+def allowed_name(name: str) -> str:
+    """Return a name that MLflow accepts: dots, colons, slashes, quotes and other characters are replaced by "_"."""
+    return re.sub(r"[^\w -]", "_", name)

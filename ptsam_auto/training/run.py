@@ -1,0 +1,137 @@
+"""One complete training. It is used by `fit`, by each of several workers, and for each fold of a trial of a search.
+
+`epochs()` is a generator: after each epoch the caller can print, report, stop, or continue later.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from ptsam_auto.data.dataset import Pair
+from ptsam_auto.files import json_sha256
+from ptsam_auto.methods import sam_methods
+from ptsam_auto.sam.checkpoint import Backbone
+from ptsam_auto.training import loop, resume
+from ptsam_auto.training.bank import views_for
+from ptsam_auto.training.loop import EpochReport
+from ptsam_auto.training.scale import scale_of
+from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.views import ViewSampler
+from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that determines the result of a training, except for the device.
+
+    Args:
+        backbone: Frozen SAM; another process loads its own copy from disk.
+        settings: Settings of method, recipe and augmentation; the batch size is that of all workers together.
+        pairs: Training images, in a fixed order.
+        seed: Random seed for the initial parameters, the order of the images and the views.
+    """
+
+    backbone: Backbone
+    settings: Settings
+    pairs: tuple[Pair, ...]
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Return the identifier of the job, which includes the version of this package.
+
+        A checkpoint is continued only if its key is the same.
+        """
+        return json_sha256(
+            {
+                "backbone": self.backbone.sha256,
+                "settings": asdict(self.settings),
+                "train": [pair.digest for pair in self.pairs],
+                "seed": self.seed,
+                "version": version("ptsam-auto"),
+            }
+        )
+
+
+class Run:
+    """A training in progress.
+
+    Args:
+        job: Job to train.
+        device: Device, such as "cpu" or "cuda:0".
+        bank: Folder of the feature bank, which several runs can share. It is not used if recipe.views is 0.
+        group: Workers that take each step together; each of them must iterate over `epochs`.
+        least_views: Minimum number of views to encode per image, so that runs with different numbers of views share one
+            bank.
+
+    Attributes:
+        model: Model that is trained.
+        scale: Scale at which the model sees images.
+        curve: Reports of the epochs done.
+        step: Number of optimiser steps done.
+    """
+
+    def __init__(
+        self, job: Job, device: str, bank: Path, group: WorkerGroup = SINGLE_WORKER, least_views: int = 0
+    ) -> None:
+        recipe = job.settings.recipe
+        group.check(recipe.batch_size)
+        self.job = job
+        sam, method = job.backbone.sam.to(device), job.settings.method
+        self.scale = scale_of(method.tiles, method.scale, job.pairs, sam.image_encoder.img_size)
+        self.model = sam_methods.build(sam, method, job.seed, self.scale.tiling)
+        self.curve: list[EpochReport] = []
+        self._training = loop.start(self.model, recipe)
+        self._group = group
+        sampler = ViewSampler.of(job.pairs, job.settings, job.seed, group)
+        self._views = views_for(self.model, job.backbone.sha256, sampler, recipe, bank, least_views)
+
+    @property
+    def step(self) -> int:
+        """Return the number of optimiser steps done."""
+        return self._training.step
+
+    @property
+    def seconds(self) -> float:
+        """Return the time spent in training steps, without encoding."""
+        return sum(report.seconds for report in self.curve)
+
+    def resume(self, checkpoint: Path) -> None:
+        """Load a checkpoint of the same job. A missing file, or one of another job, is ignored."""
+        self.curve = resume.load(checkpoint, self._training, self.job.key)
+
+    def save(self, checkpoint: Path) -> None:
+        """Write a checkpoint. Call this between two epochs only."""
+        resume.save(checkpoint, self._training, self.curve, self.job.key)
+
+    def encode(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+        """Encode the views that are not in the bank yet; return the number of views this process encoded.
+
+        Args:
+            progress: Function that is called with (views in the bank, total views).
+        """
+        return self._views.prepare(progress)
+
+    def epochs(self, until: int | None = None, checkpoint: Path | None = None) -> Iterator[EpochReport]:
+        """Train from the current epoch, and yield a report after each epoch.
+
+        Args:
+            until: Number of epochs after which to stop; by default that of the recipe.
+            checkpoint: File that is replaced after each epoch, before the report. Only the worker of rank 0 writes it.
+
+        Raises:
+            PtsamError: The loss is NaN or infinite.
+        """
+        recipe = self.job.settings.recipe
+        last = recipe.epochs if until is None else until
+        if len(self.curve) >= last:
+            return
+        self.encode()
+        for report in loop.epochs(self._training, self._views, recipe, self._group):
+            self.curve.append(report)
+            if checkpoint is not None and self._group.rank == 0:
+                self.save(checkpoint)
+            yield report
+            if report.epoch >= last:
+                return

@@ -1,0 +1,89 @@
+"""What people open: MLflow's page shows the parent with its trials, and their curves, in a real browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.tracking.test_log_search import runs, send, trial, write
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 300  # seconds; MLflow's server takes long to start
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # MLflow's own
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
+]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(url):
+    give_up = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up:
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.3)
+    raise TimeoutError(url)
+
+
+@pytest.fixture
+def server(store, tmp_path):
+    """MLflow's server over three trials of a search, one of them failed."""
+    write(tmp_path, *trial(0), *trial(1, 0.6), *trial(2, state="failed"))
+    (tmp_path / "history.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+    assert send(tmp_path, [tmp_path / "history.svg"])[0]
+    port = free_port()
+    words = ["server", "--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], "--host", "127.0.0.1"]
+    words += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(tmp_path / "artifacts")]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(f"http://127.0.0.1:{port}/health")
+    yield f"http://127.0.0.1:{port}"
+    os.killpg(running.pid, 15)
+    running.wait()
+
+
+@pytest.fixture
+def page():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = browser.new_page(viewport={"width": 1600, "height": 1200})
+        found.set_default_timeout(1000 * PATIENCE)
+        yield found
+        browser.close()
+
+
+def test_the_parent_opens_onto_its_trials_and_their_curves(server, page, store):
+    parent, children = runs(store)
+    experiment = f"{server}/#/experiments/{parent.info.experiment_id}/runs"
+    page.goto(experiment)
+    page.get_by_text("toy", exact=True).first.wait_for()
+    assert f"{1 + len(children)} matching runs" in page.inner_text("body")
+    assert "trial 1" not in page.inner_text("body"), "children are folded into their parent"
+    page.locator("[data-component-id*=runnamecell]").first.click()
+    for name in children:
+        page.get_by_text(name, exact=True).first.wait_for()
+    # One click further: the same runs as charts.
+    page.goto(f"{experiment}?compareRunsMode=CHART")
+    page.locator(".js-plotly-plot, .main-svg").first.wait_for(state="attached")
+    assert "dice" in page.inner_text("body")
