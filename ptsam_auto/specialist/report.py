@@ -117,11 +117,14 @@ def write_report(
     template = jinja2.Environment(autoescape=True).from_string(
         (resources.files("ptsam_auto.specialist") / "report.html.j2").read_text(encoding="utf-8")
     )
-    untuned = record.scores.untuned
+    tuned, untuned = record.scores.tuned, record.scores.untuned
+    blank = {image.name for image in tuned.images} - {image.name for image in tuned.measured}
     text = template.render(
         title=title,
         record=record,
-        tuned=record.scores.tuned,
+        tuned=tuned,
+        blank=len(blank),
+        blank_names=blank,
         untuned=untuned,
         untuned_dice={image.name: image.dice for image in untuned.images} if untuned else {},
         curve=learning_curve(curve),

@@ -1,8 +1,15 @@
-"""Overlays colour what is wrong as the paper's Fig. 6 does."""
+"""Overlays colour what is wrong as the paper's Fig. 6 does; the report says what the images were taken for."""
+
+from dataclasses import replace
 
 import numpy as np
 
-from ptsam_auto.specialist.report import PICTURE_SIDE, overlay, side_by_side
+from ptsam_auto.methods.ptsam import PTSAMConfig
+from ptsam_auto.sam import checkpoint
+from ptsam_auto.specialist.report import PICTURE_SIDE, Panel, overlay, side_by_side, write_report
+from ptsam_auto.specialist.scores import ImageScore, Scores
+from ptsam_auto.training.scale import Scale
+from tests.specialist.records import record
 
 
 def test_missed_is_orange_invented_is_red_and_the_rest_keeps_its_look():
@@ -28,3 +35,25 @@ def test_without_a_truth_the_mask_is_blue():
 def test_large_images_are_shown_small():
     image, mask = np.zeros((2000, 1000, 3), np.uint8), np.zeros((2000, 1000), bool)
     assert max(side_by_side(image, mask, mask).shape) <= 2 * PICTURE_SIDE
+
+
+def test_the_report_shows_what_was_understood_and_a_blank_image_has_no_dice(tmp_path, toy):
+    made = record(checkpoint.load(toy), PTSAMConfig())
+    scores = Scores.of([ImageScore("b", 0.5, 0.4, 0.3), ImageScore("empty", 0.0, 0.0, 0.02, blank=True)])
+    made = replace(
+        made,
+        scale=Scale(2, 288, 500, 520),
+        data=replace(made.data, understood=(("mask values", "1 [red] is foreground"),)),
+        scores=replace(made.scores, tuned=scores),
+    )
+    picture = np.zeros((4, 8, 3), np.uint8)
+    curve = {"step": [1.0, 2.0], "loss": [0.5, 0.4]}
+    panels = [Panel(image.name, image.dice, None, picture) for image in scores.images]
+    write_report(tmp_path / "report.html", "discs", made, curve, panels)
+    text = " ".join((tmp_path / "report.html").read_text().split())
+    assert "<th>mask values</th><td>1 [red] is foreground</td>" in text
+    assert "288 px of an image at a time" in text
+    assert "in percent, on 1 image that was not used" in text
+    assert "On average 2.00 % of its area was called foreground" in text
+    assert "<figcaption>empty: blank</figcaption>" in text
+    assert "<td>empty</td>" not in text
