@@ -40,12 +40,12 @@ class Terminal:
     def bar(self, stage: str) -> Iterator[Callable[..., None]]:
         """Show a progress bar. Yield a function `update(done, total, note="")`."""
         columns = (
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<10}", markup=False),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self.console) as progress:
             # The bar is hidden until the first update, because some stages have nothing to do.

@@ -3,6 +3,7 @@
 from typing import Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ptsam_auto.commands.options import DefaultsOptions
@@ -36,7 +37,7 @@ def defaults(options: DefaultsOptions, terminal: Terminal) -> None:
             for heading in ("setting", "value", "source"):
                 table.add_column(heading)
             for path, default in stored.block(family, adapt, method).items():
-                table.add_row(path, str(default.value), default.source)
+                table.add_row(path, escape(str(default.value)), escape(default.source))
             console.print(table)
             search = stored.evidence(family, adapt, method)
             if search is not None:

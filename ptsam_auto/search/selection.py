@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
+from rich.markup import escape
 from rich.table import Table
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
@@ -103,7 +104,9 @@ def selection_table(found: Search, selection: Selection) -> Table:
         "learned",
         "configuration",
         "",
-        title=f"{found.folder}: {_counts(found.trials)}; within one standard error is {100 * threshold:.1f} or more",
+        title=escape(
+            f"{found.folder}: {_counts(found.trials)}; within one standard error is {100 * threshold:.1f} or more"
+        ),
         title_justify="left",
         title_style="",
     )
@@ -116,7 +119,7 @@ def selection_table(found: Search, selection: Selection) -> Table:
             str(trial.number),
             f"{100 * trial.dice:.1f} +- {100 * trial.standard_error:.1f}" if trial.rungs else "-",
             f"{trial.trainable:,}",
-            ", ".join(described(trial.configuration)),
+            escape(", ".join(described(trial.configuration))),
             name if trial.state == "finished" else trial.state,
         )
     return table
