@@ -185,10 +185,10 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_others(run, discs, toy, 
 
 
 def test_an_interrupted_prediction_goes_on(run, discs, toy, tmp_path, monkeypatch):
-    from ptsam_auto.data.formats import files
+    from ptsam_auto.data.formats import sources
 
     assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
-    really, seen = files.look_at_image, []
+    really, seen = sources.look_at_image, []
 
     def stops(path, *how):
         seen.append(path.name)
@@ -196,7 +196,7 @@ def test_an_interrupted_prediction_goes_on(run, discs, toy, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return really(path, *how)
 
-    monkeypatch.setattr(files, "look_at_image", stops)
+    monkeypatch.setattr(sources, "look_at_image", stops)
     code, _, err = run("predict", "discs-specialist", discs / "images")
     assert code == 130
     assert err.endswith("\nStopped. The same command writes the masks that are missing.\n")

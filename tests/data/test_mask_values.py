@@ -263,11 +263,11 @@ def test_a_colour_answers_among_colours(folder):
 
 def test_values_are_decoded_once(folder, monkeypatch):
     from ptsam_auto.data import images
-    from ptsam_auto.data.formats import files
+    from ptsam_auto.data.formats import sources
 
     scenes(folder, lambda labels, _: labels > 0)
     seen = []
-    for module in (images, files):
+    for module in (images, sources):
         really = module.decode
         monkeypatch.setattr(module, "decode", lambda path, *a, r=really, **k: (seen.append(path), r(path, *a, **k))[1])
     read_folder(folder / "set")

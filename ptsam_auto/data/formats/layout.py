@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ptsam_auto.data.formats.files import (
+from ptsam_auto.data.formats.sources import (
     BlankMask,
     ImageFiles,
     MaskFile,
