@@ -115,9 +115,9 @@ def test_a_search_leaves_evidence_and_a_dead_server_gets_it_later(ray, asked, st
     with pytest.raises(OutputError) as error:
         search(**{**tracked, "data": asked["data"][:1]})
     lines = str(error.value).splitlines()
-    assert lines[0] == "mine-ablation, as another search, has 1 problem:"
-    assert lines[1].startswith("  data  {")
-    assert lines[-1] == "Choose another --out, or ask for the same as before."
+    assert lines[0] == "mine-ablation contains a search with other options:"
+    assert lines[1].startswith("  data: ")
+    assert lines[-1] == "Choose another --out, or use the same options as before."
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(asked):
