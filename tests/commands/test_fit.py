@@ -113,6 +113,7 @@ def test_a_bank_under_a_tuned_encoder_is_refused(discs, toy):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "adapt", "numbers"), [
     ("cellseg1", "decoder", 23_552),
     ("cellseg1", "encoder", 23_552 + 2 * 2 * 4 * (24 + 24)),
@@ -228,6 +229,7 @@ def test_killed_at_any_moment_it_continues_and_ends_with_the_same_prompts(discs,
     assert not (tmp_path / "killed" / "in_progress").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about SQLAlchemy and others
 def test_the_run_is_in_mlflow_with_a_model_that_predicts(discs, toy, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/lab.db")

@@ -104,6 +104,7 @@ def test_a_frozen_encoder_can_be_banked(config, tmp_path):
     assert not any(torch.equal(tensor, first[name]) for name, tensor in training.model.trainable().items())
 
 
+@pytest.mark.slow
 @every_method
 def test_a_run_resumed_from_disk_ends_with_the_same_numbers(config, tmp_path):
     undisturbed, views = fresh(config)

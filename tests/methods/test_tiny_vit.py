@@ -21,6 +21,8 @@ from tests.sam.published import TOY_TINY, published_state
 from tests.specialist.records import record
 from tests.toys import sample, sampler
 
+pytestmark = pytest.mark.slow  # a part of the whole suite; the edit-test loop stays under a minute
+
 NUMBERS = {
     PTSAMConfig(): 2_048,
     PTSAMConfig(encoder_prompts=8): 16_896,

@@ -15,6 +15,8 @@ from ptsam_auto.errors import BackboneError, ConfigError
 from tests.nano.scenery import write_indexed_folder, write_split_folder
 from tests.toys import TOY
 
+pytestmark = pytest.mark.slow  # a part of the whole suite; the edit-test loop stays under a minute
+
 
 def call(*words):
     return typer.main.get_command(app).main([str(word) for word in words], standalone_mode=False)

@@ -15,6 +15,7 @@ PRETRAINED_ON = ("generalist", "nuclei_dsb2018")
 TESTED_ON = ("nuclei_dsb2018", "livecell_mini", "membranes_isbi2012", "cracks_crackforest", "cropweed_cwfid")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.real_images,
     pytest.mark.skipif(not SHARED.is_dir(), reason="the shared images are not here"),
 ]

@@ -17,6 +17,8 @@ from ptsam_auto.sam.checkpoint import load
 from tests.nano.scenery import TwoScenes
 from tests.toys import TOY, toy_sam
 
+pytestmark = pytest.mark.slow  # a part of the whole suite; the edit-test loop stays under a minute
+
 PLAN = Recipe((Stage(64, 2, 3, 1e-3), Stage(128, 1, 3, 1e-3)), warm_up=2)
 
 

@@ -21,6 +21,8 @@ from ptsam_auto.sam.tiny_vit_checkpoint import architecture_of, folded
 from tests.sam.published import TOY_TINY, published_encoder, published_state
 from tests.toys import sample
 
+pytestmark = pytest.mark.slow  # a part of the whole suite; the edit-test loop stays under a minute
+
 
 @pytest.fixture(scope="module")
 def lite_medsam():
