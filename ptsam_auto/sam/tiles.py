@@ -86,7 +86,9 @@ def ramp(height: int, width: int) -> np.ndarray:
 
 def _cover(length: int, side: int) -> list[slice]:
     step = side * (1 - OVERLAP)
-    # One pixel of tolerance, because sides are rounded up.
-    count = 1 if side >= length else math.ceil((length - side - 1) / step) + 1
+    # One pixel of tolerance, because sides are rounded up. A single tile is that pixel longer.
+    if length <= side + 1:
+        return [slice(0, length)]
+    count = math.ceil((length - side - 1) / step) + 1
     starts = np.linspace(0, length - side, count).round().astype(int)
     return [slice(int(start), int(start) + side) for start in starts]

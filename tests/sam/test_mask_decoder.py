@@ -34,3 +34,9 @@ def test_permuting_a_batch_permutes_its_masks(sam):
     features, prompts, order = torch.randn(4, 256, 4, 4), torch.randn(8, 256), torch.tensor([2, 0, 3, 1])
     masks = decode(sam, features, prompts, 1)
     torch.testing.assert_close(decode(sam, features[order], prompts, 1), masks[order], atol=1e-5, rtol=1e-5)
+
+
+def test_each_item_of_a_batch_may_have_prompts_of_its_own(sam):
+    features, prompts = torch.randn(3, 256, 4, 4), torch.randn(3, 8, 256)
+    alone = [sams_own(sam, one[None], own)[1, 0] for one, own in zip(features, prompts, strict=True)]
+    torch.testing.assert_close(decode(sam, features, prompts, 1), torch.stack(alone), atol=1e-5, rtol=1e-5)

@@ -65,3 +65,11 @@ def test_the_ramp_never_silences_a_pixel(shape):
     assert say.shape == shape
     assert 0 < say.min() <= say.max() <= 1
     assert say[shape[0] // 2, shape[1] // 2] == pytest.approx(1, abs=OVERLAP)
+
+
+@pytest.mark.parametrize("length", [767, 768, 769, 1300, 1535])
+def test_no_pixel_is_left_out_where_an_image_is_a_little_larger_than_a_tile(length):
+    covered = np.zeros((length, 500), bool)
+    for box in Tiling(1, side=767).boxes(length, 500, 256):
+        covered[box] = True
+    assert covered.all()
