@@ -7,11 +7,11 @@ figures/          the results as figures
 bank/, trials/    features and checkpoints; they are deleted when the search is finished
 """
 
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ptsam_auto.commands.options import SearchOptions
 from ptsam_auto.errors import ConfigError, Problem, SearchError, listed
@@ -25,6 +25,7 @@ from ptsam_auto.search.record import (
     JOURNAL_FILE,
     RECORD_FILE,
     Search,
+    SearchedBackbone,
     SearchRecord,
     SearchRequest,
     Trial,
@@ -32,7 +33,7 @@ from ptsam_auto.search.record import (
     read_record,
     read_search,
 )
-from ptsam_auto.search.space import Space, described, settings_of
+from ptsam_auto.search.space import ADAPT, Space, described, settings_of
 from ptsam_auto.search.space_file import read_space
 from ptsam_auto.search.trial import Task
 from ptsam_auto.specialist.record import BackboneRecord
@@ -59,29 +60,41 @@ def search(options: SearchOptions, terminal: Terminal, space: Space | None = Non
     space = space or read_space(options.space)
     if options.exhaustive:
         space = space.exhaustive()
-    space = replace(
-        space,
-        trials=options.trials or space.trials,
-        backbone=options.backbone or space.backbone,
-        first=(*options.first, *space.first),
-    )
+    if options.backbone:
+        space = space.on(options.backbone)
+    space = replace(space, trials=options.trials or space.trials, first=(*options.first, *space.first))
     kind = "ablation" if options.exhaustive else "search"
     out = options.out if options.out is not None else Path(f"{space.name}-{kind}")
     with locked_folder(out, RECORD_FILE, "search"):
         datasets = read_datasets(options.data, options.reading(), terminal)
-        backbone = choose_backbone(space.backbone, terminal)
-        record = _record(out, space, options, datasets, backbone)
-        _check(record.base, space)
-        task = Task(
-            workspace=Workspace(
-                backbone, out.resolve(), space.resources.threads, "cuda" if space.resources.gpu else "cpu"
-            ),
-            folds=folds_of(datasets, space.splits, space.train_images),
-            shares=space.rungs,
-            most_views=space.most_views or settings_of(record.base, space, {}).recipe.views,
-        )
-        _run(out, space, record, task, options, terminal)
+        backbones = _backbones(space, terminal)
+        record = _record(out, space, options, datasets, backbones)
+        _check(record, space)
+        folds = folds_of(datasets, space.splits, space.train_images)
+        device = "cuda" if space.resources.gpu else "cpu"
+        tasks = {
+            name: Task(Workspace(backbone, out.resolve(), space.resources.threads, device), folds, space.rungs)
+            for name, backbone in backbones.items()
+        }
+        _run(out, space, record, tasks, options, terminal)
     return read_search(out)
+
+
+def _backbones(space: Space, terminal: Terminal) -> dict[str, Backbone]:
+    """Load the backbones of a space, by their names in the space.
+
+    Raises:
+        BackboneError: A backbone is not available.
+        ConfigError: Two names are the same backbone.
+    """
+    backbones: dict[str, Backbone] = {}
+    for name in space.backbone:
+        loaded = choose_backbone(name, terminal)
+        for other, earlier in backbones.items():
+            if earlier.sha256 == loaded.sha256:
+                raise ConfigError(f"{space.name}: the backbones {other} and {name} are the same. Remove one of them.")
+        backbones[name] = loaded
+    return backbones
 
 
 def _record(
@@ -89,21 +102,21 @@ def _record(
     space: Space,
     options: SearchOptions,
     datasets: Sequence[NamedDataset],
-    backbone: Backbone,
+    backbones: Mapping[str, Backbone],
 ) -> SearchRecord:
     """Return the record in search.json. The first call writes it; later calls check that the request is the same."""
     request = SearchRequest(
         space=space.name,
         exhaustive=options.exhaustive,
-        search=dict(space.search),
+        search=space.axes,
         method=space.method,
-        adapt=space.adapt,
+        adapt=tuple(space.adapt),
         fixed=dict(space.fixed),
         first=tuple(space.first),
         splits=space.splits,
         train_images=space.train_images,
         stop_early=space.stop_early,
-        backbone=backbone.sha256,
+        backbone=tuple(backbone.sha256 for backbone in backbones.values()),
         data={dataset.name: dataset.fingerprint for dataset in datasets},
         seed=options.seed,
     )
@@ -113,29 +126,45 @@ def _record(
             origin=Origin.now(PACKAGES),
             request=request,
             text=space.text,
-            family=backbone.family,
-            backbone=BackboneRecord.of(backbone),
-            base=defaults.values(backbone.family, space.adapt, space.method),
+            backbones=tuple(
+                SearchedBackbone(
+                    name=name,
+                    family=backbone.family,
+                    weights=BackboneRecord.of(backbone),
+                    base={adapt: defaults.values(backbone.family, adapt, space.method) for adapt in space.adapt},
+                )
+                for name, backbone in backbones.items()
+            ),
             data=tuple(DatasetRecord.of(dataset) for dataset in datasets),
         )
 
     return existing_or_new_record(out / RECORD_FILE, "search", request, read_record, new)
 
 
-def _check(base: Mapping[str, Any], space: Space) -> None:
-    """Check that the searched values are valid together with the defaults of the chosen backbone."""
-    problems = []
-    for path, values in space.search.items():
-        for value in values.ends():
-            try:
-                WorkerGroup(0, space.resources.workers).check(settings_of(base, space, {path: value}).recipe.batch_size)
-            except ConfigError as error:
-                problems.append(Problem(f"search.{path}", str(error)))
+def _check(record: SearchRecord, space: Space) -> None:
+    """Check that the searched values are valid together with the defaults of each backbone."""
+    problems: list[Problem] = []
+    for backbone, adapt in itertools.product(record.backbones, space.adapt):
+        for path, values in space.search.items():
+            for value in values.ends():
+                try:
+                    settings = settings_of(backbone.base[adapt], space, {ADAPT: adapt, path: value})
+                    WorkerGroup(0, space.resources.workers).check(settings.recipe.batch_size)
+                except ConfigError as error:
+                    problem = Problem(f"search.{path}", str(error))
+                    problems += [problem] if problem not in problems else []
     if problems:
         raise ConfigError(listed(space.name, problems, "Correct these lines, then run the command again."))
 
 
-def _run(out: Path, space: Space, record: SearchRecord, task: Task, options: SearchOptions, terminal: Terminal) -> None:
+def _run(
+    out: Path,
+    space: Space,
+    record: SearchRecord,
+    tasks: Mapping[str, Task],
+    options: SearchOptions,
+    terminal: Terminal,
+) -> None:
     from ptsam_auto.search.tuner import run_trials
     from ptsam_auto.tracking.log_search import SearchLog
 
@@ -154,8 +183,8 @@ def _run(out: Path, space: Space, record: SearchRecord, task: Task, options: Sea
 
             run_trials(
                 space,
-                record.base,
-                task,
+                {name: backbone.base for name, backbone in zip(space.backbone, record.backbones, strict=True)},
+                tasks,
                 options.seed,
                 earlier_trials,
                 journal,
@@ -173,7 +202,7 @@ def _run(out: Path, space: Space, record: SearchRecord, task: Task, options: Sea
             ]
             done = sum(trial.state != "running" for trial in result.trials) >= space.trials
             logged = log.finish(files, done)
-    shutil.rmtree(task.workspace.bank, ignore_errors=True)
+    shutil.rmtree(tasks[space.backbone[0]].workspace.bank, ignore_errors=True)  # It is the same for all.
     shutil.rmtree(out / "trials", ignore_errors=True)
     _summarise(out, result, terminal)
     if log:
@@ -189,7 +218,7 @@ def _write_results(result: Search) -> None:
     from ptsam_auto.search.trial_figures import write_figures
     from ptsam_auto.search.trial_table import write_table
 
-    write_table(result.folder / TABLE_FILE, result.trials)
+    write_table(result.folder / TABLE_FILE, result)
     write_figures(result.folder / FIGURES_FOLDER, result.trials, result.record.request)
 
 
@@ -209,5 +238,8 @@ def _summarise(out: Path, result: Search, terminal: Terminal) -> None:
     stopped = sum(trial.state == "stopped" for trial in result.trials)
     terminal.say(f"{len(best)} trials finished, {stopped} were stopped early, {len(failed)} failed.")
     dice, error = 100 * best[0].dice, 100 * best[0].standard_error
-    terminal.say(f"Best: Dice {dice:.1f} +- {error:.1f} with {', '.join(described(best[0].configuration))}.")
-    terminal.say(f"Results: {out / TABLE_FILE} and {out / FIGURES_FOLDER}/. Next step: ptsam-auto freeze {out}")
+    uncertainty = f" +- {error:.1f}" if error >= 0 else ""  # It is unknown with a single split.
+    terminal.say(f"Best: Dice {dice:.1f}{uncertainty} with {', '.join(described(best[0].configuration))}.")
+    several = len(result.record.backbones) * len(result.record.request.adapt) > 1
+    freeze = f"ptsam-auto freeze {out}{' --portfolio 4' * several}"
+    terminal.say(f"Results: {out / TABLE_FILE} and {out / FIGURES_FOLDER}/. Next step: {freeze}")

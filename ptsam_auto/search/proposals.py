@@ -52,7 +52,7 @@ class Proposals:
             self._study.enqueue_trial(dict(self._space.first[number]))
         trial = self._study.ask(self._distributions)
         self._running[number] = trial
-        return {path: trial.params[path] for path in self._space.search}
+        return {path: trial.params[path] for path in self._space.axes}
 
     def resume(self, trial: Trial) -> None:
         """Register a trial that an earlier call of the search started."""
@@ -70,7 +70,7 @@ class Proposals:
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """Convert a search space to Optuna distributions."""
-    return {path: _distribution(values) for path, values in space.search.items()}
+    return {path: _distribution(values) for path, values in space.axes.items()}
 
 
 def to_optuna_trial(trial: Trial, space: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:

@@ -12,7 +12,7 @@ from ptsam_auto.experiment import journal
 from ptsam_auto.experiment.folds import DatasetRecord
 from ptsam_auto.experiment.work_folder import Origin
 from ptsam_auto.records import RecordError, from_json
-from ptsam_auto.search.space import Choice, Configuration, Halving, Range
+from ptsam_auto.search.space import ADAPT, BACKBONE, Choice, Configuration, Halving, Range
 from ptsam_auto.specialist.record import BackboneRecord
 
 RECORD_FILE, JOURNAL_FILE = "search.json", "journal.jsonl"
@@ -22,13 +22,13 @@ RECORD_FILE, JOURNAL_FILE = "search.json", "journal.jsonl"
 class SearchRequest:
     """All options that determine the result of a search.
 
-    The fields search, method, adapt, fixed, first, splits, train_images and stop_early are those of
-    `search.space.Space`.
+    The fields method, adapt, fixed, first, splits, train_images and stop_early are those of `search.space.Space`.
 
     Args:
         space: Name of the search space.
         exhaustive: Whether every combination is tried, instead of proposals.
-        backbone: SHA-256 of the weights.
+        search: The axes of the space, by name; see `search.space.Space.axes`.
+        backbone: SHA-256 of the weights of each backbone.
         data: Fingerprint of each dataset, by name.
         seed: Random seed for the proposals.
     """
@@ -37,15 +37,32 @@ class SearchRequest:
     exhaustive: bool
     search: dict[str, Choice | Range]
     method: str
-    adapt: str
+    adapt: tuple[str, ...]
     fixed: dict[str, Any]
     first: tuple[Configuration, ...]
     splits: int
     train_images: int
     stop_early: Halving | None
-    backbone: str
+    backbone: tuple[str, ...]
     data: dict[str, str]
     seed: int
+
+
+@dataclass(frozen=True)
+class SearchedBackbone:
+    """A backbone of a search.
+
+    Args:
+        name: Name in the search space.
+        family: Family of the backbone.
+        weights: The frozen SAM.
+        base: Default settings, which apply to everything that is not searched, by adaptation and field path.
+    """
+
+    name: str
+    family: str
+    weights: BackboneRecord
+    base: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -56,19 +73,24 @@ class SearchRecord:
         origin: Date, and versions of the packages.
         request: Options of the search.
         text: Text of the file of the search space.
-        family: Family of the backbone.
-        backbone: The frozen SAM.
-        base: Default settings, which apply to everything that is not searched, by field path.
+        backbones: The backbones, in the order of the space.
         data: The datasets.
     """
 
     origin: Origin
     request: SearchRequest
     text: str
-    family: str
-    backbone: BackboneRecord
-    base: dict[str, Any]
+    backbones: tuple[SearchedBackbone, ...]
     data: tuple[DatasetRecord, ...]
+
+    def backbone_of(self, configuration: Configuration) -> SearchedBackbone:
+        """Return the backbone of a configuration."""
+        by_name = {backbone.name: backbone for backbone in self.backbones}
+        return by_name[configuration[BACKBONE]] if BACKBONE in configuration else self.backbones[0]
+
+    def adapt_of(self, configuration: Configuration) -> str:
+        """Return what a configuration adapts, "decoder" or "encoder"."""
+        return configuration.get(ADAPT, self.request.adapt[0])
 
 
 @dataclass(frozen=True)
@@ -129,6 +151,8 @@ class Measured:
         rung: The evaluation.
         trainable: Number of learned parameters.
         encoded: Number of views and held-out tiles that the trial itself has encoded so far.
+        views: Number of encoded views that its trainings use, whichever trial has encoded them.
+        encoding: Time in which the trial has encoded `encoded` views and tiles, seconds.
         event: Kind of the event.
     """
 
@@ -137,6 +161,8 @@ class Measured:
     rung: Rung
     trainable: int
     encoded: int
+    views: int = 0
+    encoding: float = 0.0
     event: Literal["measured"] = "measured"
 
 
@@ -173,6 +199,8 @@ class Trial:
         error: Error message of a failed trial.
         trainable: Number of learned parameters.
         encoded: Number of views and held-out tiles that the trial itself has encoded.
+        views: Number of encoded views that its trainings use, whichever trial has encoded them.
+        encoding: Time in which the trial has encoded `encoded` views and tiles, seconds.
     """
 
     number: int
@@ -183,11 +211,18 @@ class Trial:
     error: str | None = None
     trainable: int = 0
     encoded: int = 0
+    views: int = 0
+    encoding: float = 0.0
 
     @property
     def dice(self) -> float:
         """Return the mean Dice of the last rung, or nan before the first rung."""
         return self.rungs[-1].dice if self.rungs else float("nan")
+
+    @property
+    def dice_by_dataset(self) -> dict[str, float]:
+        """Return the mean Dice over the splits of each dataset at the last rung."""
+        return {name: float(np.mean(values)) for name, values in _by_dataset(self.rungs[-1].folds).items()}
 
     @property
     def standard_error(self) -> float:
@@ -218,13 +253,19 @@ def standard_error(folds: dict[str, float]) -> float:
     Args:
         folds: Dice by "dataset/split"; every dataset has the same number of splits.
     """
-    by_dataset: dict[str, list[float]] = {}
-    for name, dice in folds.items():
-        by_dataset.setdefault(name.rpartition("/")[0], []).append(dice)
+    by_dataset = _by_dataset(folds)
     if min(map(len, by_dataset.values())) < 2:
         return float("nan")
     variance = np.mean([np.var(values, ddof=1) for values in by_dataset.values()])
     return float(np.sqrt(variance / len(folds)))
+
+
+def _by_dataset(folds: dict[str, float]) -> dict[str, list[float]]:
+    """Return the Dice of all splits of each dataset."""
+    by_dataset: dict[str, list[float]] = {}
+    for name, dice in folds.items():
+        by_dataset.setdefault(name.rpartition("/")[0], []).append(dice)
+    return by_dataset
 
 
 def trials_of(events: Iterable[Event]) -> list[Trial]:
@@ -247,7 +288,9 @@ def apply(event: Event, trials: dict[int, Trial]) -> None:
     if isinstance(event, Measured):
         trial.rungs = [rung for rung in trial.rungs if rung.epoch < event.rung.epoch] + [event.rung]
         trial.trainable = event.trainable
-        trial.encoded = max(trial.encoded, event.encoded)
+        trial.views = event.views
+        if event.encoded >= trial.encoded:  # A worker that continues after a failure encodes less, or nothing.
+            trial.encoded, trial.encoding = event.encoded, event.encoding
     else:
         trial.state = event.event
         trial.error = event.error
@@ -271,6 +314,18 @@ class Search:
     folder: Path
     record: SearchRecord
     trials: list[Trial]
+
+    def seconds(self, trial: Trial) -> float:
+        """Return the duration of one training of a trial with the encoding of its views, mean over its folds.
+
+        Trials share encoded views, so the time of the encoding is computed from the number of views that the trial
+        uses and from the mean time of an encoding on its backbone. So it does not depend on the order of the trials.
+        """
+        backbone = self.record.backbone_of(trial.configuration)
+        on_it = [other for other in self.trials if self.record.backbone_of(other.configuration) == backbone]
+        encoded = sum(other.encoded for other in on_it)
+        per_view = sum(other.encoding for other in on_it if other.encoded) / encoded if encoded else 0.0
+        return (trial.seconds + trial.views * per_view) / len(trial.rungs[-1].folds)
 
 
 def read_search(folder: Path) -> Search:

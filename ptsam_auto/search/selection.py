@@ -105,7 +105,7 @@ def selection_table(found: Search, selection: Selection) -> Table:
         "configuration",
         "",
         title=escape(
-            f"{found.folder}: {_counts(found.trials)}; within one standard error is {100 * threshold:.1f} or more"
+            f"{found.folder}: {counts(found.trials)}; within one standard error is {100 * threshold:.1f} or more"
         ),
         title_justify="left",
         title_style="",
@@ -125,10 +125,11 @@ def selection_table(found: Search, selection: Selection) -> Table:
     return table
 
 
-def _counts(trials: Sequence[Trial]) -> str:
+def counts(trials: Sequence[Trial]) -> str:
+    """Return the number of trials in each state as text, such as "10 finished, 14 stopped"."""
     states = ("finished", "stopped", "failed", "running")
-    counts = {state: sum(trial.state == state for trial in trials) for state in states}
-    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    numbers = {state: sum(trial.state == state for trial in trials) for state in states}
+    return ", ".join(f"{number} {state}" for state, number in numbers.items() if number)
 
 
 def _read(path: Path) -> tomlkit.TOMLDocument:
@@ -146,6 +147,7 @@ def _write_block(document: tomlkit.TOMLDocument, found: Search, selection: Selec
     """Write the selected settings and the metadata of the search into the document."""
     record, chosen = found.record, selection.chosen
     family, method, adapt = block_of(found)
+    base = found.record.backbones[0].base[adapt]
     metadata = _metadata(found, selection)
     source = (
         f"search {metadata['search']}, {metadata['date']}: Dice {100 * chosen.dice:.1f} +- "
@@ -160,7 +162,7 @@ def _write_block(document: tomlkit.TOMLDocument, found: Search, selection: Selec
     changed = {**record.request.fixed, **chosen.configuration}
     for path, value in chosen.settings.items():
         # Settings that were not searched keep their source, unless the default has changed since the search.
-        is_default = current[path] == value if path in current else path not in record.base
+        is_default = current[path] == value if path in current else path not in base
         if path in changed or not is_default:
             entry = tomlkit.inline_table()
             entry.update({"value": value, "source": source})
@@ -172,8 +174,20 @@ def _write_block(document: tomlkit.TOMLDocument, found: Search, selection: Selec
 
 
 def block_of(found: Search) -> tuple[str, str, str]:
-    """Return backbone family, method and adaptation of a search, which name its block in a defaults file."""
-    return found.record.family, found.record.request.method, found.record.request.adapt
+    """Return backbone family, method and adaptation of a search, which name its block in a defaults file.
+
+    Raises:
+        SearchError: The search has several backbones or adaptations.
+    """
+    record = found.record
+    for what, names in (("backbones", [one.name for one in record.backbones]), ("adaptations", record.request.adapt)):
+        if len(names) > 1:
+            raise SearchError(
+                f"{found.folder} has configurations with several {what} ({', '.join(names)}), but the default settings "
+                "belong to one backbone and one adaptation.\n"
+                f"Freeze a portfolio of them: ptsam-auto freeze {found.folder} --portfolio 4; or run a search with one."
+            )
+    return record.backbones[0].family, record.request.method, record.request.adapt[0]
 
 
 def _table(parent: tomlkit.TOMLDocument | AbstractTable, name: str) -> AbstractTable:
@@ -184,8 +198,9 @@ def _table(parent: tomlkit.TOMLDocument | AbstractTable, name: str) -> AbstractT
     return found
 
 
-def _metadata(found: Search, selection: Selection) -> dict[str, Any]:
-    record, chosen, best = found.record, selection.chosen, selection.best
+def provenance(found: Search) -> dict[str, Any]:
+    """Return what a search was, and its images, for the files that `freeze` writes."""
+    record = found.record
     images = []
     for dataset in record.data:
         known = tomlkit.array()
@@ -196,17 +211,24 @@ def _metadata(found: Search, selection: Selection) -> dict[str, Any]:
         "search": record.request.space,
         "id": record.origin.id,
         "date": record.origin.created[:10],
+        "trials": counts(found.trials),
+        "splits": record.request.splits,
+        "train_images": record.request.train_images,
+        "commit": record.origin.commit or "unknown",
+        "versions": record.origin.versions,
+        "data": images,
+    }
+
+
+def _metadata(found: Search, selection: Selection) -> dict[str, Any]:
+    chosen, best = selection.chosen, selection.best
+    return {
         "rule": "the smallest and cheapest within one standard error of the best",
-        "trials": _counts(found.trials),
         "chosen": chosen.number,
         "dice": round(chosen.dice, 5),
         "standard_error": round(chosen.standard_error, 5),
         "best_dice": round(best.dice, 5),
         "best_standard_error": round(best.standard_error, 5),
-        "splits": record.request.splits,
-        "train_images": record.request.train_images,
-        "backbone": record.backbone.sha256,
-        "versions": record.origin.versions,
-        "commit": record.origin.commit or "unknown",
-        "data": images,
+        "backbone": found.record.backbones[0].weights.sha256,
+        **provenance(found),
     }

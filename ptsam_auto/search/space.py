@@ -9,7 +9,8 @@ from typing import Any
 from ptsam_auto.errors import ConfigError, Problem, listed
 from ptsam_auto.training.settings import Settings
 
-Configuration = dict[str, Any]  # Value of every searched setting, by field path.
+Configuration = dict[str, Any]  # Value of every axis of a space: its searched settings, backbones and adaptations.
+BACKBONE, ADAPT = "backbone", "adapt"  # names of the axes that are not settings
 
 MAX_GRID = 1_000  # Largest number of configurations of a grid; a larger grid is most likely a mistake.
 
@@ -123,8 +124,9 @@ class Space:
         text: Complete text of the file, with its comments.
         search: Values that each searched setting may take, by field path.
         method: Method whose settings are searched, a name in `methods.sam_methods`.
-        adapt: "decoder" or "encoder"; it names the block of defaults for all settings that are not searched.
-        backbone: Name or file of the backbone; see `fit --backbone`.
+        adapt: What the configurations adapt: "decoder", "encoder" or both. It names the block of defaults for all
+            settings that are not searched.
+        backbone: Names or files of the backbones, at least one; see `fit --backbone`.
         fixed: Values that replace the defaults, by field path.
         first: Configurations that are tried first, for example the paper's.
         trials: Number of configurations to try, including the first ones.
@@ -138,8 +140,8 @@ class Space:
     text: str
     search: Mapping[str, Choice | Range]
     method: str = "ptsam"
-    adapt: str = "decoder"
-    backbone: str = "auto"
+    adapt: Sequence[str] = ("decoder",)
+    backbone: Sequence[str] = ("auto",)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     first: Sequence[Configuration] = ()
     trials: int = 30
@@ -154,10 +156,31 @@ class Space:
         return self.stop_early.rungs if self.stop_early else (1.0,)
 
     @property
-    def most_views(self) -> int:
-        """Return the largest number of views in the search space, or 0 if recipe.views is not searched."""
-        values = self.search.get("recipe.views")
-        return int(max(values.ends())) if values is not None else 0
+    def axes(self) -> dict[str, Choice | Range]:
+        """Return the values of everything in which configurations differ: backbone, adaptation and searched settings.
+
+        A single backbone, or a single adaptation, is not an axis.
+        """
+        names = {BACKBONE: self.backbone, ADAPT: self.adapt}
+        return {**{name: Choice(tuple(values)) for name, values in names.items() if len(values) > 1}, **self.search}
+
+    def backbone_of(self, configuration: Mapping[str, Any]) -> str:
+        """Return the name of the backbone of a configuration."""
+        return configuration.get(BACKBONE, self.backbone[0])
+
+    def adapt_of(self, configuration: Mapping[str, Any]) -> str:
+        """Return what a configuration adapts, "decoder" or "encoder"."""
+        return configuration.get(ADAPT, self.adapt[0])
+
+    def on(self, backbone: str) -> "Space":
+        """Return the same space on another backbone.
+
+        If the space has several backbones, the first configurations on the others are left out, and as many trials.
+        """
+        kept = [one for one in self.first if one.get(BACKBONE, backbone) == backbone]
+        first = [{path: value for path, value in one.items() if path != BACKBONE} for one in kept]
+        trials = max(1, self.trials - len(self.first) + len(first))
+        return replace(self, backbone=(backbone,), first=tuple(first), trials=trials)
 
     def exhaustive(self) -> "Space":
         """Return the same space as a grid: every combination of its values, each trained to the last epoch.
@@ -176,31 +199,45 @@ class Space:
             )
         axes = [
             values.values if isinstance(values, Choice) else tuple(range(int(values.low), int(values.high) + 1))
-            for values in self.search.values()
+            for values in self.axes.values()
         ]
         count = math.prod(len(axis) for axis in axes)
         if count > MAX_GRID:
             raise ConfigError(f"{self.name} as a grid has {count:,} configurations; expected at most {MAX_GRID:,}.")
-        grid = tuple(dict(zip(self.search, point, strict=True)) for point in itertools.product(*axes))
+        grid = tuple(dict(zip(self.axes, point, strict=True)) for point in itertools.product(*axes))
         return replace(self, first=grid, trials=len(grid), stop_early=None)
 
 
 def settings_of(base: Mapping[str, Any], space: Space, configuration: Mapping[str, Any]) -> Settings:
     """Return all settings of a trial: the fixed values replace the defaults, and the configuration replaces both.
 
+    In a space with both adaptations, a setting that has no effect with the adaptation of the trial keeps its default.
+
     Args:
-        base: Defaults of the backbone, by field path.
+        base: Defaults of the trial's backbone and adaptation, by field path.
         space: Search space with the fixed values.
         configuration: Configuration of the trial.
 
     Raises:
         ConfigError: Two settings exclude each other.
     """
-    return Settings.from_paths({**base, **space.fixed, **configuration})
+    adapt = space.adapt_of(configuration)
+    chosen = {path: value for path, value in {**space.fixed, **configuration}.items() if path not in (BACKBONE, ADAPT)}
+    if len(space.adapt) > 1:
+        chosen = {path: value for path, value in chosen.items() if has_effect(path, adapt)}
+    return Settings.from_paths({**base, **chosen})
+
+
+def has_effect(path: str, adapt: str) -> bool:
+    """Return whether a setting has an effect with an adaptation.
+
+    A frozen encoder learns nothing. The features of a tuned encoder change at every step, so it has no bank of views.
+    """
+    return not path.startswith("method.encoder_") if adapt == "decoder" else path != "recipe.views"
 
 
 def described(configuration: Mapping[str, Any]) -> Iterator[str]:
     """Yield each setting of a configuration as text, without the name of its group: "learning_rate 0.05"."""
     for path, value in configuration.items():
-        name = path.partition(".")[2]
+        name = path.rpartition(".")[2]
         yield f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"

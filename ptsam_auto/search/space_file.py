@@ -1,8 +1,8 @@
 """Reads a search space from its YAML file. All problems of the file are reported in one error."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import yaml
 
 from ptsam_auto.errors import ConfigError, Problem, listed, suggestion
 from ptsam_auto.methods import sam_methods
-from ptsam_auto.search.space import Choice, Configuration, Halving, Range, Resources, Space
+from ptsam_auto.search.space import ADAPT, Choice, Configuration, Halving, Range, Resources, Space, settings_of
 from ptsam_auto.training import defaults
-from ptsam_auto.training.settings import Settings, types
+from ptsam_auto.training.settings import types
 
+Bases = Mapping[str, Mapping[str, Any]]  # default settings by adaptation and field path
 KINDS = ("choice", "int", "log_uniform", "uniform")
 
 
@@ -86,33 +87,47 @@ def _values_of_fields(content: object, problems: _Problems) -> dict[str, Any]:
         problems.add("method", f"{method!r}; expected one of {', '.join(sam_methods.SAM_METHODS)}")
         method = "ptsam"
     possible = defaults.adaptations(family, method)
-    adapt = possible[0] if content.get("adapt") is None else content["adapt"]
-    if adapt not in possible:
-        problems.add("adapt", f"{adapt!r}; expected {' or '.join(possible)}")
-        adapt = possible[0]
-    values: dict[str, Any] = {"method": method, "adapt": adapt}
+    adapts = _one_or_several("adapt", content.get("adapt"), (possible[0],), problems)
+    if any(adapt not in possible for adapt in adapts):
+        problems.add("adapt", f"{content['adapt']!r}; expected {' or '.join(possible)}")
+        adapts = (possible[0],)
+    backbones = _one_or_several("backbone", content.get("backbone"), ("auto",), problems)
+    if not all(isinstance(backbone, str) for backbone in backbones):
+        what = "the name or the file of a backbone, see fit --backbone, or a list of them"
+        problems.add("backbone", f"{content['backbone']!r}; expected {what}")
+        backbones = ("auto",)
+    values: dict[str, Any] = {"method": method, "adapt": adapts, "backbone": backbones}
     for key in ("trials", "splits", "train_images"):
         if key in content:
             values[key] = content[key]
             if type(values[key]) is not int or values[key] < 1:
                 problems.add(key, f"{values[key]!r}; expected a whole number, at least 1")
-    if "backbone" in content:
-        values["backbone"] = content["backbone"]
-        if not isinstance(values["backbone"], str):
-            problems.add(
-                "backbone", f"{values['backbone']!r}; expected the name or the file of a backbone, see fit --backbone"
-            )
     if content.get("stop_early") is False:
         values["stop_early"] = None
     elif content.get("stop_early") is not None:
         values["stop_early"] = _part("stop_early", Halving, content["stop_early"], problems)
     if content.get("resources") is not None:
         values["resources"] = _part("resources", Resources, content["resources"], problems)
-    base, known_settings = defaults.values(family, adapt, method), types(method)
-    values["fixed"] = _fixed(content.get("fixed"), known_settings, base, problems)
-    values["search"] = _search(content.get("search"), known_settings, base, values["fixed"], problems)
-    values["first"] = _first(content.get("first"), content.get("search"), values["search"], problems)
+    bases = {adapt: defaults.values(family, adapt, method) for adapt in adapts}
+    space, known_settings = Space("", "", {}, method, adapts, backbones), types(method)
+    values["fixed"] = _fixed(content.get("fixed"), known_settings, bases, space, problems)
+    space = replace(space, fixed=values["fixed"])
+    values["search"] = _search(content.get("search"), known_settings, bases, space, problems)
+    space = replace(space, search=values["search"])
+    values["first"] = _first(content.get("first"), content.get("search"), space, problems)
     return values
+
+
+def _one_or_several(key: str, content: object, default: tuple[Any, ...], problems: _Problems) -> tuple[Any, ...]:
+    """Return the values of a key that may be one value or a list of different values."""
+    if content is None:
+        return default
+    values = tuple(content) if isinstance(content, list) else (content,)
+    if not values:
+        problems.add(key, "the list is empty; expected at least one name")
+    if len(set(map(repr, values))) < len(values):
+        problems.add(key, f"{content} has a name twice")
+    return values or default
 
 
 def _part(
@@ -143,7 +158,15 @@ def _check_path(path: object, known: Mapping[str, type]) -> None:
         raise ConfigError(f"there is no such setting. {suggestion(str(path), known)}")
 
 
-def _fixed(content: object, known: Mapping[str, type], base: Mapping[str, Any], problems: _Problems) -> Configuration:
+def _check_value(bases: Bases, space: Space, configuration: Configuration) -> None:
+    """Check values together with the fixed settings, for each adaptation of the space."""
+    for adapt, base in bases.items():
+        settings_of(base, space, {ADAPT: adapt, **configuration})
+
+
+def _fixed(
+    content: object, known: Mapping[str, type], bases: Bases, space: Space, problems: _Problems
+) -> Configuration:
     """Return the fixed settings that have no problem, each checked together with those before it."""
     if content is None:
         return {}
@@ -154,29 +177,34 @@ def _fixed(content: object, known: Mapping[str, type], base: Mapping[str, Any], 
     for path, value in content.items():
         with problems.at(f"fixed.{path}"):
             _check_path(path, known)
-            Settings.from_paths({**base, **fixed, path: value})
+            _check_value(bases, replace(space, fixed=fixed), {path: value})
             fixed[path] = value
     return fixed
 
 
 def _search(
-    content: object, known: Mapping[str, type], base: Mapping[str, Any], fixed: Configuration, problems: _Problems
+    content: object, known: Mapping[str, type], bases: Bases, space: Space, problems: _Problems
 ) -> dict[str, Choice | Range]:
-    """Return the searched settings that have no problem, checked together with the fixed settings."""
+    """Return the searched settings that have no problem, checked together with the fixed settings.
+
+    They may be missing only if the configurations differ in the backbone or the adaptation.
+    """
+    if content is None and space.axes:
+        return {}
     if not isinstance(content, dict) or not content:
         problems.add("search", "nothing to search; expected settings, such as recipe.epochs: {choice: [10, 20]}")
         return {}
     search = {}
     for path, form in content.items():
         where = f"search.{path}"
-        if path in fixed:
+        if path in space.fixed:
             problems.add(where, "this setting is also under fixed; keep one of the two")
         with problems.at(where):
             _check_path(path, known)
             search[path] = _choice_or_range(path, known[path], form)
             for value in search[path].ends():
                 with problems.at(where):
-                    Settings.from_paths({**base, **fixed, path: value})
+                    _check_value(bases, space, {path: value})
     return search
 
 
@@ -209,15 +237,13 @@ def _choice_or_range(path: str, type_of_setting: type, form: object) -> Choice |
     return Range(values[0], values[1], log, whole)
 
 
-def _first(
-    content: object, searched: object, search: Mapping[str, Choice | Range], problems: _Problems
-) -> tuple[Configuration, ...]:
-    """Return the first configurations, after a check against the searched settings.
+def _first(content: object, searched: object, space: Space, problems: _Problems) -> tuple[Configuration, ...]:
+    """Return the first configurations, after a check against the searched settings, backbones and adaptations.
 
     Args:
         content: Content of the key first.
         searched: Content of the key search.
-        search: The part of `searched` that has no problem.
+        space: The space with the part of `searched` that has no problem.
         problems: List that problems are added to.
     """
     if content is None:
@@ -225,7 +251,8 @@ def _first(
     if not isinstance(content, list) or not all(isinstance(configuration, dict) for configuration in content):
         problems.add("first", f"{content!r}; expected a list of configurations, each with every searched setting")
         return ()
-    paths: Collection[object] = searched if isinstance(searched, dict) else ()
+    axes = space.axes
+    paths: list[object] = list(dict.fromkeys([*axes, *(searched if isinstance(searched, dict) else ())]))
     for number, configuration in enumerate(content, start=1):
         where = f"first, number {number}"
         for path in paths:
@@ -234,6 +261,6 @@ def _first(
         for path, value in configuration.items():
             if path not in paths:
                 problems.add(where, f"{path} is not searched")
-            elif path in search and value not in search[path]:
+            elif path in axes and value not in axes[path]:
                 problems.add(where, f"{path} is {value!r}, which is not one of the searched values")
     return tuple(content)

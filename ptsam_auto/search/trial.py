@@ -3,6 +3,7 @@
 This module does not use Ray. `run_trial` is a generator; its caller may report, stop or save.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from ptsam_auto.experiment.folds import Fold
-from ptsam_auto.experiment.workspace import FoldRun, Workspace
+from ptsam_auto.experiment.workspace import FoldRun, Workspace, train
 from ptsam_auto.search.record import Rung
 from ptsam_auto.specialist.learned import learned_size
 from ptsam_auto.training.settings import Settings
@@ -21,19 +22,17 @@ from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
 
 @dataclass(frozen=True)
 class Task:
-    """Data that all trials of a search share; it is sent to every worker.
+    """Data that all trials of a search on one backbone share; it is sent to every worker.
 
     Args:
         workspace: Backbone, shared folder and device.
         folds: Folds that each trial is trained and evaluated on.
         shares: Fractions of a trial's epochs at which it is evaluated, ascending; the last is 1.
-        most_views: Largest number of views that any trial needs, so that the bank is encoded once for all trials.
     """
 
     workspace: Workspace
     folds: tuple[Fold, ...]
     shares: tuple[float, ...]
-    most_views: int
 
     def checkpoints(self, number: int) -> Path:
         """Return the folder with the checkpoints of a trial."""
@@ -48,11 +47,15 @@ class TrialReport:
         rung: The evaluation.
         trainable: Number of learned parameters.
         encoded: Number of views and held-out tiles that the trial itself has encoded so far.
+        views: Number of encoded views that its trainings use, whichever trial has encoded them.
+        encoding: Time in which the trial has encoded `encoded` views and tiles, seconds.
     """
 
     rung: Rung
     trainable: int
     encoded: int
+    views: int
+    encoding: float
 
 
 def run_trial(number: int, settings: Settings, task: Task, group: WorkerGroup = SINGLE_WORKER) -> Iterator[TrialReport]:
@@ -72,15 +75,16 @@ def run_trial(number: int, settings: Settings, task: Task, group: WorkerGroup = 
     torch.set_num_threads(task.workspace.threads)
     cv2.setNumThreads(task.workspace.threads)
     folder = task.checkpoints(number)
-    runs = [FoldRun(fold, settings, task.workspace, folder, group, task.most_views) for fold in task.folds]
+    runs = [FoldRun(fold, settings, task.workspace, folder, group) for fold in task.folds]
+    began = time.perf_counter()
     encoded = sum(run.encode() for run in runs)
+    encoding = time.perf_counter() - began
+    views = sum(fold_run.run.encoded_views for fold_run in runs)
     trainable = learned_size(runs[0].run.model).trainable
     for share, epoch in rungs(task.shares, settings.recipe.epochs):
         if any(len(fold_run.run.curve) > epoch for fold_run in runs):
             continue  # This rung was reported before the worker failed.
-        for fold_run in runs:
-            for _ in fold_run.epochs(until=epoch):
-                pass
+        train(runs, until=epoch)
         rung = Rung(
             share=share,
             epoch=epoch,
@@ -89,7 +93,7 @@ def run_trial(number: int, settings: Settings, task: Task, group: WorkerGroup = 
             loss=float(np.mean([fold_run.run.curve[-1].loss for fold_run in runs])),
             seconds=sum(fold_run.run.seconds for fold_run in runs),
         )
-        yield TrialReport(rung, trainable, encoded)
+        yield TrialReport(rung, trainable, encoded, views, encoding)
 
 
 def rungs(shares: tuple[float, ...], epochs: int) -> list[tuple[float, int]]:

@@ -60,7 +60,7 @@ def _axes(columns: int = 1, width: float = 7.0) -> tuple[Figure, list[Axes]]:
 
 
 def _label(path: str) -> str:
-    return path.partition(".")[2].replace("_", " ")
+    return path.rpartition(".")[2].replace("_", " ")
 
 
 def _history(trials: Sequence[Trial]) -> Figure:

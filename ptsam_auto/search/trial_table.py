@@ -1,20 +1,21 @@
 """Writes all trials of a search as one table."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from ptsam_auto.files import replacing
-from ptsam_auto.search.record import Trial
+from ptsam_auto.search.record import Search
 
 
-def write_table(path: Path, trials: Sequence[Trial]) -> None:
+def write_table(path: Path, found: Search) -> None:
     """Write one row per trial to a Parquet file.
 
-    The columns are number, state, score, cost, settings, and the Dice of each fold at the last rung.
+    The columns are number, state, score, cost, backbone, adaptation, settings, and the Dice of each fold at the last
+    rung.
     """
+    trials = found.trials
     folds = sorted({fold for trial in trials for rung in trial.rungs[-1:] for fold in rung.folds})
     paths = list(trials[0].settings)
     rows = [
@@ -27,7 +28,11 @@ def write_table(path: Path, trials: Sequence[Trial]) -> None:
             "seconds": trial.seconds,
             "trainable": trial.trainable,
             "encoded": trial.encoded,
+            "views": trial.views,
+            "encoding_seconds": trial.encoding,
             "error": trial.error,
+            "backbone": found.record.backbone_of(trial.configuration).weights.name,
+            "adapt": found.record.adapt_of(trial.configuration),
             **{setting: trial.settings[setting] for setting in paths},
             **{f"dice/{fold}": trial.rungs[-1].folds.get(fold) if trial.rungs else None for fold in folds},
         }

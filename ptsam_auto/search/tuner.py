@@ -7,7 +7,7 @@ the checkpoints of its trials, which the next call reads. Nothing is unpickled f
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,10 +32,12 @@ from ptsam_auto.errors import PtsamError
 from ptsam_auto.experiment.journal import Journal
 from ptsam_auto.search.proposals import Proposals
 from ptsam_auto.search.record import Ended, Event, Measured, Started, Trial, apply
-from ptsam_auto.search.space import Resources, Space, settings_of
+from ptsam_auto.search.space import BACKBONE, Resources, Space, settings_of
 from ptsam_auto.search.trial import Task, run_trial
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
+
+Bases = Mapping[str, Mapping[str, Mapping[str, Any]]]  # Default settings by backbone, adaptation and field path.
 
 RETRIES = 2  # Number of times that a trial is repeated after a worker failed; errors in the settings are not repeated.
 ROUNDING_TOLERANCE = 1e-9  # ASHA computes its rungs by multiplication; a fraction must not be too small by rounding.
@@ -43,8 +45,8 @@ ROUNDING_TOLERANCE = 1e-9  # ASHA computes its rungs by multiplication; a fracti
 
 def run_trials(
     space: Space,
-    base: dict[str, Any],
-    task: Task,
+    bases: Bases,
+    tasks: Mapping[str, Task],
     seed: int,
     past: list[Trial],
     journal: Journal,
@@ -57,8 +59,8 @@ def run_trials(
 
     Args:
         space: The search space.
-        base: Default settings by field path.
-        task: Data that all trials share.
+        bases: Default settings by backbone, adaptation and field path.
+        tasks: Data that all trials on one backbone share, by backbone; the folder is the same for all.
         seed: Random seed for the proposals.
         past: Trials of earlier calls, by number.
         journal: Journal for the events.
@@ -71,22 +73,22 @@ def run_trials(
     """
     if not any(earlier.state == "running" for earlier in past) and len(past) >= space.trials:
         return
-    scratch = task.workspace.folder / "tune"
+    scratch = tasks[space.backbone[0]].workspace.folder / "tune"
     resources = space.resources
     needs = {"CPU": resources.cpu * resources.workers, "GPU": resources.gpu * resources.workers}
     if resources.workers == 1:
-        trainable = tune.with_resources(tune.with_parameters(_one_worker, task=task), needs)
+        trainable = tune.with_resources(tune.with_parameters(_one_worker, tasks=tasks), needs)
     else:
         # The workers reserve their own resources. The function that starts them needs none, but Tune does not accept
         # an empty request.
         trainable = tune.with_resources(
-            tune.with_parameters(_several_workers, task=task, resources=resources), {"CPU": 0, "memory": 1}
+            tune.with_parameters(_several_workers, tasks=tasks, resources=resources), {"CPU": 0, "memory": 1}
         )
     with cluster.ray_session(address, dashboard=resources.workers > 1):
         advice = f"Use smaller numbers for resources in {space.name}, or connect to a larger cluster: --address."
         capacity = cluster.capacity("A trial needs", needs, advice)
         most_parallel = min(capacity, at_once or capacity)
-        recorder = _TrialRecorder(space, base, task, seed, journal, past, most_parallel, progress)
+        recorder = _TrialRecorder(space, bases, tasks, seed, journal, past, most_parallel, progress)
         try:
             tune.Tuner(
                 trainable,
@@ -137,14 +139,15 @@ def _scheduler(space: Space, past: list[Trial]) -> TrialScheduler:
     return scheduler
 
 
-def _one_worker(config: dict[str, Any], task: Task) -> None:
+def _one_worker(config: dict[str, Any], tasks: Mapping[str, Task]) -> None:
     """Run a trial with one worker."""
-    for report in _reports(config, task, SINGLE_WORKER):
+    for report in _reports(config, tasks[config[BACKBONE]], SINGLE_WORKER):
         tune.report(report)
 
 
-def _several_workers(config: dict[str, Any], task: Task, resources: Resources) -> None:
+def _several_workers(config: dict[str, Any], tasks: Mapping[str, Task], resources: Resources) -> None:
     """Run a trial with several workers (Ray Train). After a failure Tune starts it again, and it continues."""
+    task = tasks[config[BACKBONE]]
     needs = {"CPU": resources.cpu, "GPU": resources.gpu}
     TorchTrainer(
         _group_worker,
@@ -194,15 +197,15 @@ class _TrialRecorder(tune.Callback):
     def __init__(
         self,
         space: Space,
-        base: dict[str, Any],
-        task: Task,
+        bases: Bases,
+        tasks: Mapping[str, Task],
         seed: int,
         journal: Journal,
         past: list[Trial],
         at_once: int,
         progress: Callable[[list[Trial]], None],
     ) -> None:
-        self._space, self._base, self._task = space, base, task
+        self._space, self._bases, self._tasks = space, bases, tasks
         self._journal, self._at_once, self._progress = journal, at_once, progress
         self._proposals = Proposals(space, seed, past)
         self._to_resume = [trial for trial in past if trial.state == "running"]
@@ -225,14 +228,17 @@ class _TrialRecorder(tune.Callback):
         if self._to_resume:
             started = self._to_resume.pop(0)
             self._numbers[trial_id] = started.number
-            return {"number": started.number, "settings": started.settings}
+            backbone = self._space.backbone_of(started.configuration)
+            return {"number": started.number, "settings": started.settings, BACKBONE: backbone}
         number = self._next_number
         configuration = self._proposals.propose(number)
-        settings = settings_of(self._base, self._space, configuration).as_paths()
+        backbone = self._space.backbone_of(configuration)
+        base = self._bases[backbone][self._space.adapt_of(configuration)]
+        settings = settings_of(base, self._space, configuration).as_paths()
         self._write(Started(number, time.time(), configuration, settings))
         self._next_number += 1
         self._numbers[trial_id] = number
-        return {"number": number, "settings": settings}
+        return {"number": number, "settings": settings, BACKBONE: backbone}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
         """Record a rung or the error message of a trial."""
@@ -243,7 +249,17 @@ class _TrialRecorder(tune.Callback):
             self._failed[number] = result["failed"]
         else:
             report = result["report"]
-            self._write(Measured(number, time.time(), report.rung, report.trainable, report.encoded))
+            self._write(
+                Measured(
+                    number,
+                    time.time(),
+                    report.rung,
+                    trainable=report.trainable,
+                    encoded=report.encoded,
+                    views=report.views,
+                    encoding=report.encoding,
+                )
+            )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401
         """Record that a trial finished or was stopped early."""
@@ -278,7 +294,8 @@ class _TrialRecorder(tune.Callback):
         state = "failed" if error else "finished" if is_finished else "stopped"
         self._write(Ended(number, time.time(), state, error))  # type: ignore[arg-type]
         self._proposals.record_result(trial)
-        shutil.rmtree(self._task.checkpoints(number), ignore_errors=True)
+        task = self._tasks[self._space.backbone_of(trial.configuration)]
+        shutil.rmtree(task.checkpoints(number), ignore_errors=True)
 
     def _write(self, event: Event) -> None:
         self._journal.write(event)

@@ -16,6 +16,7 @@ from typing import Any
 from ptsam_auto.experiment import journal
 from ptsam_auto.files import write_json
 from ptsam_auto.search.record import JOURNAL_FILE, RECORD_FILE, Ended, Event, Measured, Rung, SearchRecord, Started
+from ptsam_auto.search.space import ADAPT, BACKBONE
 from ptsam_auto.tracking.run_group import RunGroup
 from ptsam_auto.tracking.store import METRICS_PER_CALL, allowed_name
 
@@ -115,7 +116,12 @@ class SearchLog:
             time_ms = int(event.time * 1000)
             if isinstance(event, Started):
                 group.child(number, f"trial {number}", time_ms)
-                parameters = [Param(path, str(value)) for path, value in event.settings.items()]
+                record = self._record
+                named = {
+                    BACKBONE: record.backbone_of(event.configuration).weights.name,
+                    ADAPT: record.adapt_of(event.configuration),
+                }
+                parameters = [Param(path, str(value)) for path, value in {**named, **event.settings}.items()]
             elif isinstance(event, Measured):
                 measures = _measures(event.rung) | {"trainable": event.trainable}
                 metrics += [Metric(key, value, time_ms, event.rung.step) for key, value in measures.items()]
@@ -145,9 +151,13 @@ class SearchLog:
         from mlflow.entities import Param
 
         record, request = self._record, self._record.request
-        keys = ("exhaustive", "method", "adapt", "splits", "train_images", "seed")
+        keys = ("exhaustive", "method", "splits", "train_images", "seed")
         parameters = {key: getattr(request, key) for key in keys}
-        parameters |= {"backbone": record.backbone.name, "data": ", ".join(request.data)}
+        parameters |= {
+            "adapt": ", ".join(request.adapt),
+            "backbone": ", ".join(backbone.weights.name for backbone in record.backbones),
+            "data": ", ".join(request.data),
+        }
         client.log_batch(parent, params=[Param(key, str(value)) for key, value in parameters.items()])
         client.log_text(parent, record.text, f"{allowed_name(request.space)}.yaml")
         client.log_dict(parent, asdict(record), RECORD_FILE)

@@ -12,12 +12,12 @@ import pytest
 from pyarrow import parquet
 
 from ptsam_auto.api import search
-from ptsam_auto.errors import DatasetError, OutputError, SearchError
+from ptsam_auto.errors import BackboneError, ConfigError, DatasetError, OutputError, SearchError
 from ptsam_auto.search.record import Ended, Started, read_search
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.tracking.log_search import EXPERIMENT
 from tests.search.toys import YAML
-from tests.toys import write_folder
+from tests.toys import toy_checkpoint, write_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's and MLflow's own
 
@@ -153,7 +153,7 @@ def test_the_same_images_in_two_datasets_are_refused(asked, tmp_path):
 def test_a_search_without_a_single_finished_trial_says_why(asked, monkeypatch):
     from ptsam_auto.search import tuner
 
-    def failed(space, base, task, seed, past, journal, **_):
+    def failed(space, bases, tasks, seed, past, journal, **_):
         journal.write(Started(0, 0.0, {}, {"recipe.epochs": 4}))
         journal.write(Ended(0, 1.0, "failed", "too hot"))
 
@@ -162,3 +162,70 @@ def test_a_search_without_a_single_finished_trial_says_why(asked, monkeypatch):
         search(**asked)
     assert str(error.value) == "No trial of mine-search finished. The error of the first failed trial: too hot"
     assert read_search(Path("mine-search")).trials[0].state == "failed"
+
+
+LISTED = """\
+# Two backbones and both adaptations, exactly these configurations.
+backbone: [{one}, {other}]
+adapt: [decoder, encoder]
+search:
+  method.decoder_prompts: {{choice: [1, 2]}}
+  recipe.views: {{choice: [2, 4]}}
+fixed: {{recipe.epochs: 2, recipe.steps_per_epoch: 2, method.tiles: 1}}
+first:
+  - {{backbone: {one}, adapt: decoder, method.decoder_prompts: 1, recipe.views: 4}}
+  - {{backbone: {other}, adapt: decoder, method.decoder_prompts: 1, recipe.views: 4}}
+  - {{backbone: {other}, adapt: encoder, method.decoder_prompts: 2, recipe.views: 4}}
+trials: 3
+splits: 1
+train_images: 3
+stop_early: false
+resources: {{cpu: 1}}
+"""
+
+
+@pytest.fixture
+def two_backbones(asked, toy, tmp_path):
+    """The same question about two backbones."""
+    other = str(toy_checkpoint(tmp_path / "other.safetensors", seed=1))
+    Path("listed.yaml").write_text(LISTED.format(one=toy, other=other))
+    return {**asked, "space": "listed.yaml", "backbone": None}, toy, other
+
+
+@pytest.mark.slow
+def test_configurations_on_several_backbones_are_trained_each_on_its_own(ray, two_backbones):
+    options, toy, other = two_backbones
+    found = search(**options)
+    assert [trial.state for trial in found.trials] == ["finished"] * 3
+    assert [found.record.backbone_of(trial.configuration).weights.name for trial in found.trials] == [toy, other, other]
+    on_one, on_other, tuned = found.trials
+    assert on_one.rungs[-1].folds != on_other.rungs[-1].folds
+    # Two folds of 3 images x 4 views, and of 1 image that is held out.
+    assert [(trial.views, trial.encoded) for trial in found.trials] == [(2 * 3 * 4, 2 * (3 * 4 + 1))] * 2 + [(0, 0)]
+    assert on_one.encoding > 0
+    assert (tuned.settings["recipe.views"], tuned.settings["method.encoder_prompts"]) == (0, 8)
+    table = parquet.read_table("listed-search/table.parquet")
+    assert table.column("backbone").to_pylist() == [toy, other, other]
+    assert table.column("adapt").to_pylist() == ["decoder", "decoder", "encoder"]
+
+    again = search(**options)
+    assert again.trials == found.trials
+    with pytest.raises(OutputError) as error:
+        search(**{**options, "backbone": toy}, out="listed-search")
+    assert "  backbone: " in str(error.value)
+
+
+def test_a_backbone_that_is_not_there_is_said_before_anything_starts(two_backbones):
+    options, _, other = two_backbones
+    Path(other).unlink()
+    with pytest.raises(BackboneError, match=f"{other} is neither a backbone"):
+        search(**options)
+    assert not Path("listed-search").exists()
+
+
+def test_one_backbone_under_two_names_is_refused(two_backbones):
+    options, toy, other = two_backbones
+    Path(other).write_bytes(Path(toy).read_bytes())
+    with pytest.raises(ConfigError) as error:
+        search(**options)
+    assert str(error.value) == f"listed: the backbones {toy} and {other} are the same. Remove one of them."

@@ -13,12 +13,17 @@ from ptsam_auto.errors import ConfigError, OutputError, SearchError
 from ptsam_auto.experiment.folds import DatasetRecord, NamedDataset
 from ptsam_auto.experiment.journal import Journal
 from ptsam_auto.experiment.work_folder import Origin
+from ptsam_auto.portfolio import members
+from ptsam_auto.portfolio.members import Member
 from ptsam_auto.records import to_json
 from ptsam_auto.sam import checkpoint
-from ptsam_auto.search.record import Ended, Measured, Rung, Search, Started, read_search
+from ptsam_auto.search.record import Ended, Measured, Rung, Search, SearchedBackbone, Started, read_search
 from ptsam_auto.search.selection import select
+from ptsam_auto.search.space import Choice
+from ptsam_auto.specialist.record import BackboneRecord
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training import defaults
+from ptsam_auto.training.settings import Settings
 from tests.search.toys import ended, record
 from tests.toys import write_folder
 
@@ -85,7 +90,7 @@ def write(folder, of, tried):
     with Journal(folder / "journal.jsonl") as journal:
         for number, dice in enumerate((0.5, 0.7)):
             configuration = {**tried, "recipe.learning_rate": 0.05 / (1 + number)}
-            journal.write(Started(number, 0.0, configuration, {**of.base, **configuration}))
+            journal.write(Started(number, 0.0, configuration, {**of.backbones[0].base["decoder"], **configuration}))
             folds = {"seen/0": dice, "seen/1": dice + 0.02}
             journal.write(Measured(number, 0.0, Rung(1.0, 40, 800, folds, 0.3, 9.0), 1024, 0))
             journal.write(Ended(number, 0.0, "finished"))
@@ -103,7 +108,8 @@ def test_a_rivals_block_is_its_own_and_the_shared_recipe_stays(searched, tmp_pat
     found = read_search(searched).record
     base = defaults.values("nano", "decoder", "autosam")
     request = replace(found.request, method="autosam", fixed={})
-    write(searched, replace(found, request=request, base=base), {"recipe.learning_rate": 0.05})
+    backbone = replace(found.backbones[0], base={"decoder": base})
+    write(searched, replace(found, request=request, backbones=(backbone,)), {"recipe.learning_rate": 0.05})
     lab = tmp_path / "lab.toml"
     monkeypatch.setenv("PTSAM_AUTO_DEFAULTS", str(lab))
     before = {adapt: defaults.block("nano", adapt) for adapt in defaults.ADAPTATIONS}
@@ -230,12 +236,13 @@ def test_fit_uses_what_was_frozen_and_says_when_it_meets_what_chose_it(searched,
     monkeypatch.chdir(tmp_path)
     freeze(searched, None, Terminal.silent())
     quick = {"recipe.epochs": 1, "recipe.steps_per_epoch": 2, "recipe.views": 2, "method.tiles": 1}
-    settings = {"backbone": toy, "adapt": "decoder", "settings": quick, "track": False}
+    settings = {"backbone": toy, "adapt": "decoder", "settings": quick, "folds": 2, "track": False}
 
     fresh = fit(write_folder(tmp_path / "fresh", 4), **settings).record
-    assert fresh.recipe["learning_rate"] == 0.025
+    (member,) = fresh.members
+    assert member.recipe["learning_rate"] == 0.025
     assert fresh.cost.trainable == 1024
-    assert (fresh.searched["search"], fresh.searched["date"]) == ("toy", "2026-11-23")
+    assert (member.searched["search"], member.searched["date"]) == ("toy", "2026-11-23")
     assert not any("were selected on" in warning for warning in fresh.warnings)
 
     write_folder(tmp_path / "both", 4, start=4)
@@ -257,3 +264,113 @@ def test_a_folder_called_with_brackets_is_shown_by_its_name(searched, tmp_path, 
     folder = searched.rename(searched.with_name("a[bold]b[red]"))
     freeze(folder, tmp_path / "lab.toml", Terminal())
     assert "a[bold]b[red]:" in "".join(capsys.readouterr().out.split("\n"))
+
+
+@pytest.fixture
+def searched_on_two(tmp_path):
+    """A search of four trials on two backbones and two datasets, each backbone the better one on one of them."""
+    backbones = tuple(
+        SearchedBackbone(name, name, BackboneRecord(name, letter * 64), {"decoder": defaults.values(name, "decoder")})
+        for name, letter in (("nano", "a"), ("lite_medsam", "b"))
+    )
+    data = [
+        DatasetRecord.of(NamedDataset(name, read_folder(write_folder(tmp_path / name, 3, start=start)).pairs))
+        for name, start in (("cells", 50), ("skin", 60))
+    ]
+    of = replace(
+        record(search={"backbone": Choice(("nano", "lite_medsam")), "method.tiles": Choice((1, 2))}, splits=1),
+        backbones=backbones,
+        data=tuple(data),
+    )
+    folder = tmp_path / "two-search"
+    folder.mkdir()
+    (folder / "search.json").write_text(to_json(of))
+    tried = [("nano", 1, 0.6, 0.7), ("nano", 2, 0.9, 0.5), ("lite_medsam", 1, 0.3, 0.9), ("lite_medsam", 2, 0.2, 0.2)]
+    with Journal(folder / "journal.jsonl") as journal:
+        for number, (backbone, tiles, cells, skin) in enumerate(tried):
+            configuration = {"backbone": backbone, "method.tiles": tiles}
+            base = of.backbone_of(configuration).base["decoder"]
+            settings = Settings.from_paths({**base, "method.tiles": tiles}).as_paths()
+            journal.write(Started(number, 0.0, configuration, settings))
+            rung = Rung(1.0, 20, 400, {"cells/0": cells, "skin/0": skin}, 0.3, seconds=20.0)
+            # The second trial on a backbone finds the views of the first.
+            encoded, encoding = (128, 64.0) if number % 2 == 0 else (0, 0.0)
+            journal.write(Measured(number, 0.0, rung, 1024, encoded, views=256, encoding=encoding))
+            journal.write(Ended(number, 0.0, "finished"))
+    return folder
+
+
+def test_the_portfolio_is_frozen_with_its_evidence_and_becomes_that_of_fit(searched_on_two, capsys):
+    portfolio = commands_freeze(FreezeOptions(searched_on_two, portfolio=4), Terminal())
+    printed = capsys.readouterr()
+    assert "mean of the best so far" in printed.out
+    assert "best of all" in printed.out
+    assert "No further configuration raises the mean by 0.1 points of Dice.\n" in printed.err
+    assert printed.err.endswith("Show it with: ptsam-auto defaults\n")
+    assert members.frozen() == portfolio
+    first, second = portfolio.members
+    assert first == Member(
+        name="nano-tiles-2",
+        backbone="nano",
+        adapt="decoder",
+        source="search toy, 2026-11-23, trial 1",
+        dice={"cells": 0.9, "skin": 0.5},
+        seconds=74.0,  # (20 s of training + 256 views of 0.5 s) / 2 folds, although another trial encoded them
+    )
+    assert (second.name, second.settings) == ("lite_medsam-whole", {})
+    evidence = portfolio.evidence
+    assert (evidence["search"], evidence["date"], evidence["commit"]) == ("toy", "2026-11-23", "c0ffee")
+    assert evidence["backbones"] == {"nano": "a" * 64, "lite_medsam": "b" * 64}
+    assert [one["name"] for one in evidence["data"]] == ["cells", "skin"]
+    # Without cells nothing asks for nano, which leaves 0.3 on cells; without skin nothing asks for LiteMedSAM.
+    assert evidence["mean_loss"] == pytest.approx(((0.9 - 0.3) + (0.9 - 0.5)) / 2)
+
+
+def test_a_frozen_portfolio_is_not_replaced_unasked(searched_on_two):
+    for force in (False, True):
+        commands_freeze(FreezeOptions(searched_on_two, portfolio=2, force=force), Terminal.silent())
+    with pytest.raises(OutputError, match=r"exists.\nChoose another --to, or replace it with --force."):
+        commands_freeze(FreezeOptions(searched_on_two, portfolio=2), Terminal.silent())
+    with pytest.raises(ConfigError) as error:
+        FreezeOptions(searched_on_two, force=True)
+    assert str(error.value) == ("--force has no effect without --portfolio. Remove --force, or set --portfolio.")
+
+
+def test_configurations_on_several_backbones_are_no_default(searched_on_two):
+    with pytest.raises(SearchError) as error:
+        commands_freeze(FreezeOptions(searched_on_two), Terminal.silent())
+    assert str(error.value) == (
+        f"{searched_on_two} has configurations with several backbones (nano, lite_medsam), but the default settings "
+        "belong to one backbone and one adaptation.\n"
+        f"Freeze a portfolio of them: ptsam-auto freeze {searched_on_two} --portfolio 4; or run a search with one."
+    )
+
+
+def test_a_portfolio_needs_a_search_of_ptsam_with_a_finished_trial(searched, tmp_path):
+    found = read_search(searched).record
+    write(searched, replace(found, request=replace(found.request, method="autosam")), {})
+    with pytest.raises(SearchError, match="is a search of autosam; a portfolio has configurations of ptsam only"):
+        commands_freeze(FreezeOptions(searched, portfolio=2), Terminal.silent())
+    (searched / "search.json").write_text(to_json(found))
+    (searched / "journal.jsonl").unlink()
+    with pytest.raises(SearchError) as error:
+        commands_freeze(FreezeOptions(searched, portfolio=2), Terminal.silent())
+    assert str(error.value) == "No trial finished, so there is no configuration to freeze."
+    assert not members.user_file().exists()
+
+
+def test_fit_says_when_it_meets_the_images_that_chose_its_portfolio(searched_on_two, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learned = commands_freeze(FreezeOptions(searched_on_two, portfolio=1), Terminal.silent())
+    quick = {"recipe.epochs": 1, "recipe.steps_per_epoch": 2, "recipe.views": 2, "method.tiles": 1}
+    members.write(
+        members.user_file(),
+        replace(learned, members=(Member("ours", toy, "decoder", quick),)),
+        force=True,
+    )
+    write_folder(tmp_path / "both", 4)
+    folder = write_folder(tmp_path / "both", 2, start=60)
+    warning = "The defaults were selected on 2 of these images (2 of skin). Do not report this score."
+    assert warning in fit(folder, track=False).record.warnings
+    insisting = fit(folder, backbone=toy, adapt="decoder", settings=quick, out="insisting", track=False)
+    assert warning not in insisting.record.warnings, "the portfolio was not asked"

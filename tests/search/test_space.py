@@ -48,7 +48,11 @@ def test_every_shipped_space_loads_and_opens_with_its_command(path):
     assert "# Cost: " in comment
     assert re.search(r"Result( \(.+\))?: ", comment)
     assert space.text.startswith("# ")
-    assert space.splits >= 2, "without a standard error nothing can be frozen"
+    if path.stem.startswith("portfolio"):
+        assert [space.backbone_of(one) for one in space.first].count("nano") < len(space.first) == space.trials
+        assert space.rungs == (1.0,), "each member needs a score on each dataset"
+    else:
+        assert space.splits >= 2, "without a standard error nothing can be frozen"
     if command == "ablate":
         assert space.exhaustive().trials > 1
 
@@ -71,16 +75,16 @@ def test_a_space_as_it_is_meant(written):
 @pytest.mark.parametrize("method", ["cellseg1", "autosam", "samed"])
 def test_every_rival_has_a_space_for_its_learning_rate(method):
     spaces = [space for name in shipped() if (space := read_space(name)).method == method]
-    assert {space.adapt for space in spaces} == set(defaults.adaptations("nano", method))
+    assert {adapt for space in spaces for adapt in space.adapt} == set(defaults.adaptations("nano", method))
     for space in spaces:
-        block = defaults.values("nano", space.adapt, method)
+        block = defaults.values("nano", space.adapt[0], method)
         assert list(space.search) == ["recipe.learning_rate"]
         assert settings_of(block, space, space.first[0]).method.name == method
 
 
 def test_a_method_brings_its_own_settings(written):
     space = read_space(written("method: cellseg1\nsearch:\n  method.decoder_rank: {choice: [1, 4]}\n"))
-    assert (space.method, space.adapt) == ("cellseg1", "decoder")
+    assert (space.method, space.adapt) == ("cellseg1", ("decoder",))
     _, found = problems(written("method: autosam\nadapt: encoder\nsearch:\n  method.decoder_rank: {choice: [1, 4]}\n"))
     assert found == [
         "adapt 'encoder'; expected decoder",
@@ -193,6 +197,65 @@ def test_a_space_that_is_not_there():
         read_space("mine/decoder.yaml")
     assert str(error.value).startswith("mine/decoder.yaml is neither a file nor a search space.")
     assert read_space("search_spaces/decoder.yaml") == read_space("decoder"), "as a clone has it, anywhere"
+
+
+SEVERAL = """\
+backbone: [nano, lite_medsam]
+adapt: [decoder, encoder]
+search:
+  method.encoder_prompts: {choice: [2, 8]}
+  recipe.views: {choice: [4, 16]}
+first:
+  - {backbone: nano, adapt: decoder, method.encoder_prompts: 2, recipe.views: 4}
+  - {backbone: lite_medsam, adapt: encoder, method.encoder_prompts: 2, recipe.views: 4}
+trials: 4
+"""
+
+
+def test_backbones_and_adaptations_are_searched_like_settings(written):
+    space = read_space(written(SEVERAL))
+    assert list(space.axes) == ["backbone", "adapt", "method.encoder_prompts", "recipe.views"]
+    assert space.axes["backbone"] == Choice(("nano", "lite_medsam"))
+    assert space.exhaustive().trials == 16
+    whole = read_space(written("backbone: [nano, lite_medsam]\n"))
+    assert [one["backbone"] for one in whole.exhaustive().first] == ["nano", "lite_medsam"]
+
+
+def test_one_backbone_in_a_list_is_that_backbone(written):
+    assert read_space(written("backbone: [nano]\nadapt: [decoder]\n" + YAML.replace("adapt: decoder\n", ""))).axes == (
+        read_space(written("backbone: nano\n" + YAML)).axes
+    )
+
+
+def test_a_setting_without_effect_with_an_adaptation_keeps_its_default(written):
+    space = read_space(written(SEVERAL))
+    frozen, tuned = (settings_of(defaults.values(one["backbone"], one["adapt"]), space, one) for one in space.first)
+    assert (frozen.recipe.views, frozen.method.encoder_prompts) == (4, 0)
+    assert (tuned.recipe.views, tuned.method.encoder_prompts) == (0, 2)
+
+
+def test_another_backbone_leaves_out_the_first_configurations_on_the_others(written):
+    space = read_space(written(SEVERAL)).on("nano")
+    assert space.first == ({"adapt": "decoder", "method.encoder_prompts": 2, "recipe.views": 4},)
+    assert (space.backbone, space.trials) == (("nano",), 3)
+    single = read_space(written(YAML))
+    assert (single.on("nano").first, single.on("nano").trials) == (single.first, single.trials)
+
+
+def test_everything_wrong_with_the_backbones_is_said_at_once(written):
+    text = SEVERAL.replace("[nano, lite_medsam]", "[nano, 3]").replace("[decoder, encoder]", "[decoder, decoder]")
+    _, found = problems(written(text))
+    assert found[:2] == [
+        "adapt ['decoder', 'decoder'] has a name twice",
+        "backbone ['nano', 3]; expected the name or the file of a backbone, see fit --backbone, or a list of them",
+    ]
+    _, found = problems(written(SEVERAL.replace("backbone: nano, adapt: decoder", "backbone: vit_b")))
+    assert found == [
+        "first, number 1 adapt is missing",
+        "first, number 1 backbone is 'vit_b', which is not one of the searched values",
+    ]
+    _, found = problems(written("backbone: []\n" + YAML))
+    assert found == ["backbone the list is empty; expected at least one name"]
 
 
 def test_rungs_end_where_the_training_ends():

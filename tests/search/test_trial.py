@@ -7,15 +7,16 @@ import torch
 
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.experiment.held_out import HeldOut
+from ptsam_auto.experiment.workspace import FoldRun
 from ptsam_auto.methods import sam_methods
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.sam.checkpoint import load
-from ptsam_auto.search.space import Choice, settings_of
+from ptsam_auto.search.space import settings_of
 from ptsam_auto.search.trial import run_trial, rungs
 from ptsam_auto.specialist.scores import evaluate
-from ptsam_auto.training import feature_files
+from ptsam_auto.training import feature_files, joint
 from tests.search.toys import QUICK, folds, space, task
-from tests.toys import pairs
+from tests.toys import pairs, sample
 
 CONFIGURATION = {"recipe.learning_rate": 0.05, "method.decoder_prompts": 8}
 
@@ -62,6 +63,16 @@ def test_a_trial_whose_worker_died_goes_on_and_ends_the_same(tmp_path, toy):
     assert after[0].encoded == 0
 
 
+def test_a_trial_whose_folds_are_trained_together_ends_the_same(tmp_path, toy, monkeypatch):
+    apart = list(run_trial(0, settings(), task(tmp_path / "apart", toy)))
+    monkeypatch.setattr(joint, "pays", lambda device: True)
+    together = list(run_trial(0, settings(), task(tmp_path / "together", toy)))
+    assert [report.rung.step for report in together] == [report.rung.step for report in apart]
+    for mine, its in zip(together, apart, strict=True):
+        assert mine.rung.loss == pytest.approx(its.rung.loss, abs=1e-4)
+        assert mine.rung.folds == pytest.approx(its.rung.folds, abs=0.01)
+
+
 def test_another_trials_checkpoint_is_not_continued(tmp_path, toy):
     shared = task(tmp_path, toy)
     next(run_trial(0, settings(), shared))
@@ -77,11 +88,11 @@ def test_the_second_trial_encodes_nothing(tmp_path, toy):
     assert next(run_trial(1, settings(**{"method.decoder_prompts": 1}), shared)).encoded == 0
 
 
-def test_a_smaller_bank_is_the_beginning_of_the_largest(tmp_path, toy):
-    assert space(search={"recipe.views": Choice((1, 2))}).most_views == 2
+def test_a_trial_with_more_views_encodes_only_those_that_are_new(tmp_path, toy):
     shared = task(tmp_path, toy)
-    assert next(run_trial(0, settings(**{"recipe.views": 1}), shared)).encoded == 4 * (3 * 2 + 2)
-    assert next(run_trial(1, settings(), shared)).encoded == 0
+    assert next(run_trial(0, settings(**{"recipe.views": 2}), shared)).encoded == 4 * (3 * 2 + 2)
+    more = settings(**{"recipe.views": 4, "recipe.epochs": 40})
+    assert next(run_trial(1, more, shared)).encoded == 4 * 3 * 2
 
 
 def test_with_encoder_prompts_everything_passes_through_the_encoder(tmp_path, toy):
@@ -89,6 +100,25 @@ def test_with_encoder_prompts_everything_passes_through_the_encoder(tmp_path, to
     report = next(run_trial(0, tuned, task(tmp_path, toy, of=folds()[:1])))
     assert report.encoded == 0
     assert report.trainable == 2048 + 2 * 2 * 24
+
+
+@pytest.mark.slow
+def test_on_a_tiny_vit_trials_share_what_is_encoded_and_are_measured_on_masks_of_its_input_size(tmp_path, tiny):
+    shared = task(tmp_path, tiny, of=folds()[:1])
+    slow = settings(**{"recipe.learning_rate": 0.001, "recipe.epochs": 1})
+    (first,) = run_trial(0, slow, shared)
+    assert (first.rung.step, first.encoded, first.trainable) == (2, 3 * 2 + 2, 2048)
+    (again,) = run_trial(1, slow, shared)
+    assert again.encoded == 0
+    assert (again.rung.loss, again.rung.folds) == (first.rung.loss, first.rung.folds)
+
+    trained = FoldRun(shared.folds[0], slow, shared.workspace, shared.checkpoints(0)).run
+    assert len(trained.curve) == 1, "what the trial has learned"
+    features = next(trained.model.tile_features(sample(0).image))
+    assert trained.model.decode(features[None]).shape == (1, 256, 256)
+    exact = evaluate(trained.model.predict, shared.folds[0].held_out).dice
+    assert 0.1 < exact < 0.9, "neither nothing nor everything"
+    assert first.rung.folds["discs/0"] == pytest.approx(exact, abs=0.005), "half precision moves single pixels"
 
 
 @pytest.mark.parametrize("tiles", [1, 2])

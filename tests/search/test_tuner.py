@@ -25,7 +25,9 @@ def run(folder, toy, searched, **rest):
     shared = task(folder, toy, of=of, shares=searched.rungs)
     past = trials_of(events(folder))
     with Journal(folder / "journal.jsonl") as journal:
-        run_trials(searched, {}, shared, 0, past, journal, **rest)
+        bases = {name: {"decoder": {}} for name in searched.backbone}
+        tasks = dict.fromkeys(searched.backbone, shared)
+        run_trials(searched, bases, tasks, 0, past, journal, **rest)
     return trials_of(events(folder))
 
 

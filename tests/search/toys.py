@@ -4,7 +4,7 @@ from ptsam_auto.experiment.folds import DatasetRecord, Fold
 from ptsam_auto.experiment.work_folder import Origin
 from ptsam_auto.experiment.workspace import Workspace
 from ptsam_auto.sam.checkpoint import load
-from ptsam_auto.search.record import Rung, SearchRecord, SearchRequest, Trial
+from ptsam_auto.search.record import Rung, SearchedBackbone, SearchRecord, SearchRequest, Trial
 from ptsam_auto.search.space import Choice, Range, Resources, Space
 from ptsam_auto.search.trial import Task
 from ptsam_auto.specialist.record import BackboneRecord
@@ -53,7 +53,7 @@ def folds(load_with=None):
 def task(folder, toy, of=None, shares=(0.25, 0.5, 1.0)):
     backbone = load(toy)
     folder.mkdir(parents=True, exist_ok=True)
-    return Task(Workspace(backbone, folder, 1, "cpu"), of or folds(), shares, most_views=2)
+    return Task(Workspace(backbone, folder, 1, "cpu"), of or folds(), shares)
 
 
 def record(**changes):
@@ -63,24 +63,23 @@ def record(**changes):
         "exhaustive": False,
         "search": {"recipe.learning_rate": Range(0.001, 0.2, log=True), "method.decoder_prompts": Choice((1, 2, 8))},
         "method": "ptsam",
-        "adapt": "decoder",
+        "adapt": ("decoder",),
         "fixed": {},
         "first": (),
         "splits": 2,
         "train_images": 16,
         "stop_early": None,
-        "backbone": "a" * 64,
+        "backbone": ("a" * 64,),
         "data": {"discs": "f" * 64},
         "seed": 0,
     }
     request |= {name: changes.pop(name) for name in set(changes) & (request.keys() - {"backbone", "data"})}
+    base = changes.pop("base", {})
     values = {
         "origin": Origin("0123", "2026-11-23T01:02:03+00:00", {"ray": "2"}, "c0ffee"),
         "request": SearchRequest(**request),
         "text": "# A toy.\n",
-        "family": "nano",
-        "backbone": BackboneRecord("nano", "a" * 64),
-        "base": {},
+        "backbones": (SearchedBackbone("nano", "nano", BackboneRecord("nano", "a" * 64), {"decoder": base}),),
         "data": (DatasetRecord("discs", "f" * 64, ()),),
     }
     return SearchRecord(**{**values, **changes})
