@@ -111,9 +111,18 @@ def searched_on(family: str, adapt: str, method: str, digests: Iterable[str]) ->
         normal case.
     """
     searches = [evidence(family, adapt, name) or {"data": []} for name in {"ptsam", method}]
-    datasets = [dataset for search in searches for dataset in search["data"]]
+    return images_in({"data": [dataset for search in searches for dataset in search["data"]]}, digests)
+
+
+def images_in(search: Mapping[str, Any], digests: Iterable[str]) -> dict[str, int]:
+    """Count the images that were used in a search, by dataset of the search; see `searched_on`.
+
+    Args:
+        search: Metadata of the search; without "data" it has no images.
+        digests: Digests of the images.
+    """
     seen = {digest[:DIGEST] for digest in digests}
-    counts = {dataset["name"]: len(seen.intersection(dataset["images"])) for dataset in datasets}
+    counts = {dataset["name"]: len(seen.intersection(dataset["images"])) for dataset in search.get("data", ())}
     return {name: count for name, count in counts.items() if count}
 
 

@@ -1,8 +1,11 @@
-"""The training loop of the SAM-based methods, a generator of reports. The caller can print, prune, save or stop."""
+"""The training loop of the SAM-based methods. Several trainings can take their steps together.
+
+`epochs` is a generator of reports; the caller can print, prune, save or stop.
+"""
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ptsam_auto.errors import PtsamError
-from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.methods.prompt_free import PromptFreeSam, decode_together
 from ptsam_auto.training.loss import Loss, segmentation_loss
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import Batch, Views
@@ -33,6 +36,26 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Trainee:
+    """One of the trainings that take their steps together.
+
+    Args:
+        training: State of the training.
+        views: Source of its batches.
+        recipe: Its training settings; batch_size counts the images of all workers.
+    """
+
+    training: Training
+    views: Views
+    recipe: Recipe
+
+    @property
+    def steps_left(self) -> int:
+        """Return the number of steps to the end of the current epoch."""
+        return self.recipe.steps_per_epoch - self.training.step % self.recipe.steps_per_epoch
+
+
+@dataclass(frozen=True)
 class EpochReport:
     """Results of one epoch.
 
@@ -43,7 +66,7 @@ class EpochReport:
         cross_entropy: Cross-entropy per pixel, in nats.
         dice: Dice loss, 0 to 1.
         learning_rate: Learning rate of the last step of the epoch.
-        seconds: Duration of the epoch.
+        seconds: Duration of the epoch; of steps taken together it is this training's share, by the number of images.
     """
 
     epoch: int
@@ -75,39 +98,80 @@ def epochs(
     Raises:
         PtsamError: The loss is NaN or infinite.
     """
+    trainee = Trainee(training, views, recipe)
     while training.step < recipe.steps:
+        yield epoch([trainee], group)[0]
+
+
+def epoch(trainees: Sequence[Trainee], group: WorkerGroup = SINGLE_WORKER) -> list[EpochReport]:
+    """Train each trainee to the end of its current epoch, and return its report.
+
+    Trainees that share a frozen decoder take one pass through it in each step; each has its own images, loss, gradient
+    and optimiser, so its results are those of a training alone, up to rounding.
+
+    Args:
+        trainees: Trainings, none of them at its end.
+        group: Workers that take each step together; with several workers there is one trainee.
+
+    Raises:
+        PtsamError: A loss is NaN or infinite.
+    """
+    losses: list[list[tuple[float, float, float]]] = [[] for _ in trainees]
+    seconds = [0.0] * len(trainees)
+    left = [trainee.steps_left for trainee in trainees]
+    for done in range(max(left)):
         began = time.perf_counter()
-        losses = []
-        for _ in range(recipe.steps_per_epoch - training.step % recipe.steps_per_epoch):
-            losses.append(_step(training, views.draw(training.step), recipe, group))
-        total, cross_entropy, dice = torch.tensor(losses).mean(dim=0).tolist()
-        yield EpochReport(
-            epoch=training.step // recipe.steps_per_epoch,
-            step=training.step,
-            loss=total,
-            cross_entropy=cross_entropy,
-            dice=dice,
-            learning_rate=recipe.learning_rate_at(training.step - 1),
-            seconds=time.perf_counter() - began,
-        )
+        ongoing = [index for index, steps in enumerate(left) if done < steps]
+        for index, loss in zip(ongoing, _step([trainees[index] for index in ongoing], group), strict=True):
+            losses[index].append(loss)
+        spent, images = time.perf_counter() - began, sum(trainees[index].recipe.batch_size for index in ongoing)
+        for index in ongoing:
+            seconds[index] += spent * trainees[index].recipe.batch_size / images
+    return [_report(*values) for values in zip(trainees, losses, seconds, strict=True)]
 
 
-def _step(training: Training, batch: Batch, recipe: Recipe, group: WorkerGroup) -> tuple[float, float, float]:
-    for parameters in training.optimiser.param_groups:
-        parameters["lr"] = recipe.learning_rate_at(training.step)
-    loss = _loss(training.model.decode(batch.features_B256GG), batch, recipe, group)
-    total = loss.total.item()
-    if not math.isfinite(total):
-        raise PtsamError(
-            f"The loss is {total} at step {training.step}; training cannot continue. "
-            f"Lower recipe.learning_rate (now {recipe.learning_rate}) and fit again."
-        )
-    training.optimiser.zero_grad()
-    loss.total.backward()
-    group.sum_gradients(training.model.trainable().values())
-    training.optimiser.step()
-    training.step += 1
-    return total, loss.cross_entropy.item(), loss.dice.item()
+def _report(trainee: Trainee, losses: Sequence[tuple[float, float, float]], seconds: float) -> EpochReport:
+    total, cross_entropy, dice = torch.tensor(losses).mean(dim=0).tolist()
+    step, recipe = trainee.training.step, trainee.recipe
+    return EpochReport(
+        epoch=step // recipe.steps_per_epoch,
+        step=step,
+        loss=total,
+        cross_entropy=cross_entropy,
+        dice=dice,
+        learning_rate=recipe.learning_rate_at(step - 1),
+        seconds=seconds,
+    )
+
+
+def _step(trainees: Sequence[Trainee], group: WorkerGroup) -> list[tuple[float, float, float]]:
+    batches = [trainee.views.draw(trainee.training.step) for trainee in trainees]
+    logits = decode_together(
+        [trainee.training.model for trainee in trainees], [batch.features_B256GG for batch in batches]
+    )
+    losses = [
+        _loss(own, batch, trainee.recipe, group) for trainee, own, batch in zip(trainees, logits, batches, strict=True)
+    ]
+    values = []
+    for trainee, loss in zip(trainees, losses, strict=True):
+        total = loss.total.item()
+        if not math.isfinite(total):
+            raise PtsamError(
+                f"The loss is {total} at step {trainee.training.step}; training cannot continue. "
+                f"Lower recipe.learning_rate (now {trainee.recipe.learning_rate}) and fit again."
+            )
+        values.append((total, loss.cross_entropy.item(), loss.dice.item()))
+        trainee.training.optimiser.zero_grad()
+    # No loss depends on the parameters of another trainee, so one backward pass gives each its own gradient.
+    torch.autograd.backward([loss.total for loss in losses])
+    for trainee in trainees:
+        training = trainee.training
+        for parameters in training.optimiser.param_groups:
+            parameters["lr"] = trainee.recipe.learning_rate_at(training.step)
+        group.sum_gradients(training.model.trainable().values())
+        training.optimiser.step()
+        training.step += 1
+    return values
 
 
 def _loss(logits: Tensor, batch: Batch, recipe: Recipe, group: WorkerGroup) -> Loss:

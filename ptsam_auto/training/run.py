@@ -3,7 +3,7 @@
 `epochs()` is a generator: after each epoch the caller can print, report, stop, or continue later.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,8 +14,8 @@ from ptsam_auto.methods import sam_methods
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.training import loop, resume
 from ptsam_auto.training.bank import views_for
-from ptsam_auto.training.loop import EpochReport
-from ptsam_auto.training.scale import scale_of
+from ptsam_auto.training.loop import EpochReport, Trainee
+from ptsam_auto.training.scale import Scale, scale_of
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.views import ViewSampler
 from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
@@ -30,12 +30,14 @@ class Job:
         settings: Settings of method, recipe and augmentation; the batch size is that of all workers together.
         pairs: Training images, in a fixed order.
         seed: Random seed for the initial parameters, the order of the images and the views.
+        scale: Scale at which the model sees images, or None to compute it from the training images.
     """
 
     backbone: Backbone
     settings: Settings
     pairs: tuple[Pair, ...]
     seed: int
+    scale: Scale | None = None
 
     @property
     def key(self) -> str:
@@ -49,6 +51,7 @@ class Job:
                 "settings": asdict(self.settings),
                 "train": [pair.digest for pair in self.pairs],
                 "seed": self.seed,
+                "scale": asdict(self.scale) if self.scale else None,
                 "version": version("ptsam-auto"),
             }
         )
@@ -62,35 +65,37 @@ class Run:
         device: Device, such as "cpu" or "cuda:0".
         bank: Folder of the feature bank, which several runs can share. It is not used if recipe.views is 0.
         group: Workers that take each step together; each of them must iterate over `epochs`.
-        least_views: Minimum number of views to encode per image, so that runs with different numbers of views share one
-            bank.
 
     Attributes:
+        group: Workers that take each step together.
         model: Model that is trained.
         scale: Scale at which the model sees images.
         curve: Reports of the epochs done.
         step: Number of optimiser steps done.
     """
 
-    def __init__(
-        self, job: Job, device: str, bank: Path, group: WorkerGroup = SINGLE_WORKER, least_views: int = 0
-    ) -> None:
+    def __init__(self, job: Job, device: str, bank: Path, group: WorkerGroup = SINGLE_WORKER) -> None:
         recipe = job.settings.recipe
         group.check(recipe.batch_size)
         self.job = job
         sam, method = job.backbone.sam.to(device), job.settings.method
-        self.scale = scale_of(method.tiles, method.scale, job.pairs, sam.image_encoder.img_size)
+        self.scale = job.scale or scale_of(method.tiles, method.scale, job.pairs, sam.image_encoder.img_size)
         self.model = sam_methods.build(sam, method, job.seed, self.scale.tiling)
         self.curve: list[EpochReport] = []
         self._training = loop.start(self.model, recipe)
-        self._group = group
+        self.group = group
         sampler = ViewSampler.of(job.pairs, job.settings, job.seed, group)
-        self._views = views_for(self.model, job.backbone.sha256, sampler, recipe, bank, least_views)
+        self._views = views_for(self.model, job.backbone.sha256, sampler, recipe, bank)
 
     @property
     def step(self) -> int:
         """Return the number of optimiser steps done."""
         return self._training.step
+
+    @property
+    def encoded_views(self) -> int:
+        """Return the number of views that `encode` encodes if the bank has none; 0 without a bank."""
+        return self._views.encoded_views
 
     @property
     def seconds(self) -> float:
@@ -123,15 +128,46 @@ class Run:
         Raises:
             PtsamError: The loss is NaN or infinite.
         """
-        recipe = self.job.settings.recipe
-        last = recipe.epochs if until is None else until
-        if len(self.curve) >= last:
-            return
-        self.encode()
-        for report in loop.epochs(self._training, self._views, recipe, self._group):
-            self.curve.append(report)
-            if checkpoint is not None and self._group.rank == 0:
-                self.save(checkpoint)
-            yield report
-            if report.epoch >= last:
-                return
+        for reports in epochs([self], until, [checkpoint]):
+            yield from reports
+
+    def last_epoch(self, until: int | None = None) -> int:
+        """Return the number of epochs after which training stops: that of the recipe, or `until` if it is smaller."""
+        epochs = self.job.settings.recipe.epochs
+        return epochs if until is None else min(until, epochs)
+
+    @property
+    def trainee(self) -> Trainee:
+        """Return what the training loop needs of this run."""
+        return Trainee(self._training, self._views, self.job.settings.recipe)
+
+
+def epochs(
+    runs: Sequence[Run], until: int | None = None, checkpoints: Sequence[Path | None] | None = None
+) -> Iterator[list[EpochReport]]:
+    """Train several runs, each from its current epoch, and yield the reports of each epoch.
+
+    Their steps are taken together, see `loop.epoch`. A run that is at its end has no more reports; the others go on.
+
+    Args:
+        runs: Runs in this process; a run on several workers must be alone.
+        until: Number of epochs after which each stops; by default that of its recipe.
+        checkpoints: File for each run that is replaced after each of its epochs, before the reports. Only the worker of
+            rank 0 writes it.
+
+    Raises:
+        PtsamError: A loss is NaN or infinite.
+    """
+    files = dict(zip(runs, checkpoints or [None] * len(runs), strict=True))
+    ongoing = [run for run in runs if len(run.curve) < run.last_epoch(until)]
+    for run in ongoing:
+        run.encode()
+    while ongoing:
+        reports = loop.epoch([run.trainee for run in ongoing], runs[0].group)
+        for run, report in zip(ongoing, reports, strict=True):
+            run.curve.append(report)
+            checkpoint = files[run]
+            if checkpoint is not None and run.group.rank == 0:
+                run.save(checkpoint)
+        yield reports
+        ongoing = [run for run in ongoing if len(run.curve) < run.last_epoch(until)]

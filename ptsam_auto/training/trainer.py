@@ -1,6 +1,6 @@
-"""The interface of all trainers, and the trainer of the SAM-based methods."""
+"""The interface of all trainers, the trainer of the SAM-based methods, and training on several sets of images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,8 +10,9 @@ from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.terminal import Terminal
+from ptsam_auto.training.joint import groups
 from ptsam_auto.training.loop import EpochReport
-from ptsam_auto.training.run import Job, Run
+from ptsam_auto.training.run import Job, Run, epochs
 from ptsam_auto.training.scale import Scale, scale_of
 from ptsam_auto.training.settings import Settings
 
@@ -73,33 +74,84 @@ class SamTrainer:
         backbone: Frozen SAM.
         settings: Settings of method, recipe and augmentation.
         bank: Folder of the feature bank that trainings share; by default one inside the folder of each training.
+        scale: Scale at which the models see images; by default it is computed from the training images.
     """
 
     backbone: Backbone
     settings: Settings
     bank: Path | None = None
+    scale: Scale | None = None
 
     def job(self, images: Sequence[Pair], seed: int) -> Job:
         """Return the job of training on these images."""
-        return Job(self.backbone, self.settings, tuple(images), seed)
+        return Job(self.backbone, self.settings, tuple(images), seed, self.scale)
 
     def train(
         self, images: Sequence[Pair], seed: int, folder: Path, device: str, terminal: Terminal | None = None
     ) -> Trained:
         """See `Trainer`."""
+        return next(self.train_each([images], seed, [folder], device, terminal))
+
+    def train_each(
+        self,
+        sets: Sequence[Sequence[Pair]],
+        seed: int,
+        folders: Sequence[Path],
+        device: str,
+        terminal: Terminal | None = None,
+    ) -> Iterator[Trained]:
+        """Train on each of several sets of images, together where that is faster; see `train_each`."""
         terminal = terminal or Terminal.silent()
-        run = Run(self.job(images, seed), device, self.bank or folder / BANK)
-        checkpoint, epochs = folder / CHECKPOINT, self.settings.recipe.epochs
-        run.resume(checkpoint)
-        if run.curve:
-            terminal.say(f"Continuing after epoch {run.curve[-1].epoch} of {epochs}.")
-        with terminal.bar("Encoding") as update:
-            run.encode(update)
-        with terminal.bar("Training") as update:
-            update(len(run.curve), epochs)
-            for report in run.epochs(checkpoint=checkpoint):
-                update(report.epoch, epochs, f"loss {report.loss:.3f}")
-        return trained(run)
+        runs = [
+            Run(self.job(images, seed), device, self.bank or folder / BANK)
+            for images, folder in zip(sets, folders, strict=True)
+        ]
+        checkpoints = {run: folder / CHECKPOINT for run, folder in zip(runs, folders, strict=True)}
+        for group in groups(runs):
+            for run in group:
+                run.resume(checkpoints[run])
+                if run.curve:
+                    terminal.say(f"Continuing after epoch {run.curve[-1].epoch} of {self.settings.recipe.epochs}.")
+                with terminal.bar("Encoding") as update:
+                    run.encode(update)
+            with terminal.bar("Training") as update:
+                done, total = sum(len(run.curve) for run in group), len(group) * self.settings.recipe.epochs
+                update(done, total)
+                for reports in epochs(group, checkpoints=[checkpoints[run] for run in group]):
+                    done += len(reports)
+                    update(done, total, f"loss {sum(report.loss for report in reports) / len(reports):.3f}")
+            yield from map(trained, group)
+
+
+def train_each(
+    trainer: Trainer,
+    sets: Sequence[Sequence[Pair]],
+    seed: int,
+    folders: Sequence[Path],
+    device: str,
+    terminal: Terminal | None = None,
+) -> Iterator[Trained]:
+    """Train on each of several sets of images, and yield the results in their order as soon as they are there.
+
+    Prompt sets on one frozen SAM are trained together where that is faster, see `training.joint`; everything else is
+    trained one after another. After an interruption, a call with the same folders continues.
+
+    Args:
+        trainer: Trainer of the method.
+        sets: Training images of each training.
+        seed: Random seed of all trainings.
+        folders: Existing folder for the checkpoints of each training.
+        device: Device, such as "cpu" or "cuda:0".
+        terminal: Terminal that shows the progress. Default: no output.
+
+    Raises:
+        PtsamError: Training failed because of a setting or the environment.
+    """
+    if isinstance(trainer, SamTrainer):
+        yield from trainer.train_each(sets, seed, folders, device, terminal)
+        return
+    for images, folder in zip(sets, folders, strict=True):
+        yield trainer.train(images, seed, folder, device, terminal)
 
 
 def trained(run: Run) -> Trained:

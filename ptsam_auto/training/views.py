@@ -39,6 +39,10 @@ class Batch:
 class Views(Protocol):
     """Source of the batches of the training loop."""
 
+    @property
+    def encoded_views(self) -> int:
+        """Return the number of views of all images that `prepare` encodes if it finds none."""
+
     def prepare(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Prepare the first batch; return the number of views this process encoded.
 
@@ -147,6 +151,11 @@ class FreshViews:
         self._model, self._sampler = model, sampler
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="views")
         self._prefetched: tuple[int, Future[list[Sample]]] | None = None
+
+    @property
+    def encoded_views(self) -> int:
+        """Return 0, because views are encoded in their step."""
+        return 0
 
     def prepare(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Return 0: there is nothing to prepare, because views are encoded in their step."""

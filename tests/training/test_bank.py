@@ -67,7 +67,7 @@ def test_what_is_encoded_is_not_encoded_again(tmp_path, model, monkeypatch):
     assert torch.equal(before.features_B256GG, after.features_B256GG)
 
 
-def test_encoding_cut_short_continues_with_the_next_image(tmp_path, model):
+def test_encoding_cut_short_continues_with_the_next_file(tmp_path, model):
     class Killed(Exception):
         pass
 
@@ -77,16 +77,25 @@ def test_encoding_cut_short_continues_with_the_next_image(tmp_path, model):
 
     with pytest.raises(Killed):
         bank(tmp_path, model, progress=kill)
-    assert len(list(tmp_path.glob("*.arrow"))) == 1
+    assert len(list(tmp_path.glob("*.arrow"))) == 4
     seen = []
     bank(tmp_path, model, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(8, 24), (16, 24), (24, 24)]
+    assert seen == [(done, 24) for done in range(8, 25, 2)]
+
+
+def test_a_bank_with_more_views_encodes_only_those_that_are_new(tmp_path, model):
+    def count(views):
+        recipe = Recipe(epochs=2, steps_per_epoch=6, views=views)
+        return FeatureBank(tmp_path, model, "b" * 64, sampler(3), recipe).prepare()
+
+    assert [count(2), count(4), count(2)] == [6, 6, 0]
 
 
 def test_other_weights_other_features(tmp_path, model):
     bank(tmp_path, model)
+    before = len(list(tmp_path.glob("*.arrow")))
     bank(tmp_path, model, backbone="c" * 64)
-    assert len(list(tmp_path.glob("*.arrow"))) == 6
+    assert len(list(tmp_path.glob("*.arrow"))) == 2 * before
 
 
 def test_one_more_image_costs_one_more_image(tmp_path, model):

@@ -1,6 +1,8 @@
 """Two workers that share every batch learn what one worker learns."""
 
 import multiprocessing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,41 +13,53 @@ from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods import sam_methods
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.methods.samed import SAMedConfig
+from ptsam_auto.sam import checkpoint
+from ptsam_auto.training.bank import views_for
 from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
-from ptsam_auto.training.views import FreshViews
 from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
-from tests.toys import sampler, toy_sam
+from tests.toys import sampler
 
 RECIPE = Recipe(epochs=3, steps_per_epoch=4, batch_size=4, learning_rate=0.01)
-METHODS = {"ptsam": PTSAMConfig(encoder_prompts=2), "samed": SAMedConfig()}
+SHORT = replace(RECIPE, epochs=2, steps_per_epoch=1, batch_size=2)
+# What is trained on each backbone, by a name; the frozen encoder's views come from a bank that the workers share.
+TRAININGS = {
+    "toy": {"ptsam": (PTSAMConfig(encoder_prompts=2), RECIPE), "samed": (SAMedConfig(), RECIPE)},
+    "tiny": {
+        "ptsam": (PTSAMConfig(encoder_prompts=2), SHORT),
+        "frozen": (PTSAMConfig(), replace(SHORT, views=1)),
+    },
+}
 
 
-def train(group):
-    """What each method learns, and the curve of its loss."""
-    learned, curves = {}, {}
-    for name, config in METHODS.items():
-        training = start(sam_methods.build(toy_sam(), config, seed=0), RECIPE)
-        views = FreshViews(training.model, sampler(5, RECIPE.batch_size, group))
-        curves[name] = torch.tensor([report.loss for report in epochs(training, views, RECIPE, group)])
+def train(trainings, path, bank, group):
+    """What each training learns, and the curve of its loss."""
+    backbone, learned, curves = checkpoint.load(path), {}, {}
+    for name, (config, recipe) in trainings.items():
+        training = start(sam_methods.build(backbone.sam, config, seed=0), recipe)
+        views = views_for(training.model, backbone.sha256, sampler(5, recipe.batch_size, group), recipe, bank)
+        curves[name] = torch.tensor([report.loss for report in epochs(training, views, recipe, group)])
         learned |= {f"{name}/{key}": tensor.detach() for key, tensor in training.model.trainable().items()}
     return learned | {f"{name}/curve": curve for name, curve in curves.items()}
 
 
-def work(rank, folder):
+def work(rank, trainings, path, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    save_file({k: v.contiguous() for k, v in train(WorkerGroup(rank, 2)).items()}, f"{folder}/{rank}.safetensors")
+    learned = train(trainings, path, Path(folder, "bank"), WorkerGroup(rank, 2))
+    save_file({name: tensor.contiguous() for name, tensor in learned.items()}, f"{folder}/{rank}.safetensors")
     distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_workers_learn_what_one_learns(tmp_path):
+@pytest.mark.parametrize("backbone", TRAININGS)
+def test_two_workers_learn_what_one_learns(backbone, request, tmp_path):
+    trainings, path = TRAININGS[backbone], request.getfixturevalue(backbone)
     spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=work, args=(rank, str(tmp_path))) for rank in range(2)]
+    workers = [spawn.Process(target=work, args=(rank, trainings, path, str(tmp_path))) for rank in range(2)]
     for worker in workers:
         worker.start()
-    alone = train(SINGLE_WORKER)
+    alone = train(trainings, path, tmp_path / "bank of one", SINGLE_WORKER)
     for worker in workers:
         worker.join(timeout=120)
         assert worker.exitcode == 0
