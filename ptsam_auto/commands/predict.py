@@ -1,17 +1,20 @@
 """The command `predict`: writes the masks of new images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptsam_auto.commands.options import PredictOptions
 from ptsam_auto.data.names import stem
 from ptsam_auto.data.new_images import NewImages, find_new_images
-from ptsam_auto.errors import DatasetError, Problem
+from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
+from ptsam_auto.specialist.expected_table import TABLE_FILE, read_rows, write_table
 from ptsam_auto.specialist.masks import Destination, PredictionResult, predict_source, reading_of
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training.scale import MUCH_LARGER, is_much_larger
+
+LOWEST = 5  # Number of images whose expected Dice is printed.
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,20 @@ class Loader:
         backbone: Path of the SAM checkpoint if the file was moved.
         device: Device, such as "cpu" or "cuda:0". Default: the GPU if there is one.
         tile: Side of a tile in px of the image, instead of the value that is saved with the specialist.
+        folds: Whether to load the models of the cross-fit too, for the uncertainty.
     """
 
     specialist: Path
     backbone: str | None = None
     device: str | None = None
     tile: int | None = None
+    folds: bool = False
 
     def __call__(self) -> Specialist:
         """Return the specialist; see `load_specialist`."""
-        return load_specialist(self.specialist, backbone=self.backbone, device=self.device, tile=self.tile)
+        return load_specialist(
+            self.specialist, backbone=self.backbone, device=self.device, tile=self.tile, folds=self.folds
+        )
 
 
 def predict(options: PredictOptions, terminal: Terminal) -> None:
@@ -46,13 +53,17 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
         OutputError: A folder cannot be written to, or a result would overwrite an image.
     """
     # The specialist is loaded here as well, so that errors are reported before the workers start.
-    load = Loader(options.specialist, options.backbone, options.device, options.tile)
+    folds = options.uncertainty is not None
+    load = Loader(options.specialist, options.backbone, options.device, options.tile, folds)
     specialist = load()
     new = find_new_images(options.images, reading_of(specialist), recursive=options.recursive)
     for note in new.notes:
         terminal.say(note)
     destination = Destination(
-        options.out or _default_folder(options.images[0]), options.overlays, replace=options.force
+        options.out or _default_folder(options.images[0]),
+        options.overlays,
+        replace=options.force,
+        uncertainty=options.uncertainty,
     )
     destination.refuse_inputs(new.sources)
     destination.create_folders()
@@ -72,12 +83,14 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
             written, kept = written + result.written, kept + result.kept
             if result.problem:
                 problems.append(Problem(result.path, result.problem))
-            if is_much_larger(result.longest, specialist.record.scale):
+            if any(is_much_larger(result.longest, member.scale) for member in specialist.record.members):
                 much_larger.append(result.path)
             update(done, len(new.sources))
     terminal.say(f"{written} masks written: {destination.masks}/" + (f" ({kept} existed already)" if kept else ""))
+    if destination.uncertainty is not None:
+        _write_expected(destination.uncertainty, specialist, new, problems, terminal)
     if much_larger:
-        largest = specialist.record.scale.largest if specialist.record.scale else 0
+        largest = max(member.scale.largest for member in specialist.record.members if member.scale)
         terminal.say(
             f"WARNING: {len(much_larger)} images, such as {much_larger[0]}, are more than {MUCH_LARGER:g} times as "
             f"large as the images that the specialist was trained on (at most {largest} px). Check their masks, or set "
@@ -87,6 +100,29 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
     if problems:
         advice = "All other masks are written. Fix or remove these files, then run the command again."
         raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
+
+
+def _write_expected(
+    folder: Path, specialist: Specialist, new: NewImages, problems: Sequence[Problem], terminal: Terminal
+) -> None:
+    """Write the table of the expected Dice, and name the images with the lowest.
+
+    Images with a problem have no row: a map of theirs may be of an earlier image of the same name.
+    """
+    failed = {problem.where for problem in problems}
+    names = [name for source in new.sources if source.label not in failed for name in source.names]
+    rows, calibration = read_rows(folder, names, specialist.identity), specialist.record.scores.calibration
+    path = folder / TABLE_FILE
+    try:
+        write_table(path, rows, calibration)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror}.\nChoose another folder.") from None
+    terminal.say(f"Expected Dice of each image: {path}; maps of the uncertainty: {folder}/")
+    if calibration is None or not rows:
+        return
+    expected = sorted((calibration.expected_dice(row.confidence), row.name) for row in rows)
+    lowest = ", ".join(f"{name} {100 * dice:.0f}" for dice, name in expected[:LOWEST])
+    terminal.say(f"Lowest expected Dice: {lowest} (+- {100 * calibration.error:.0f} points, one standard deviation).")
 
 
 def _default_folder(first_input: Path) -> Path:

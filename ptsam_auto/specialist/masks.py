@@ -1,5 +1,7 @@
 """Writes masks as PNG files, one per image or page. Their metadata names the specialist and the source image.
 
+Maps of the uncertainty are written in the same way if they are asked for; see `uncertainty` and `expected_table`.
+
 So an interrupted prediction can be continued: masks that this specialist made from this image are kept. Other files,
 and masks that it made from another image of the same name, are not overwritten by default.
 """
@@ -18,7 +20,9 @@ from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.errors import DatasetError, OutputError
 from ptsam_auto.files import file_sha256, json_sha256, replacing
 from ptsam_auto.specialist.artifact import Specialist
+from ptsam_auto.specialist.expected_table import row_metadata
 from ptsam_auto.specialist.report import overlay
+from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
 
 @dataclass(frozen=True)
@@ -30,24 +34,35 @@ class Destination:
         overlays: Folder of copies of the images with the mask drawn on top, or None.
         replace: Whether to overwrite masks that this specialist did not make, or that it made from another image.
             An image to predict on is never overwritten.
+        uncertainty: Folder of the maps of the uncertainty, NAME.png, or None.
     """
 
     masks: Path
     overlays: Path | None = None
     replace: bool = False
+    uncertainty: Path | None = None
+
+    @property
+    def folders(self) -> list[Path]:
+        """Return all folders."""
+        return [folder for folder in (self.masks, self.overlays, self.uncertainty) if folder is not None]
 
     def create_folders(self) -> None:
         """Create the folders.
 
         Raises:
-            OutputError: A folder cannot be written to.
+            OutputError: A folder cannot be written to, or two folders are the same.
         """
-        for folder in (self.masks, self.overlays):
-            if folder is not None:
-                try:
-                    folder.mkdir(parents=True, exist_ok=True)
-                except OSError as error:
-                    raise _unwritable(folder, error) from None
+        for folder in self.folders:
+            if sum(other.resolve() == folder.resolve() for other in self.folders) > 1:
+                raise OutputError(
+                    f"{folder} is the folder of two kinds of results, which have the same names.\n"
+                    "Choose another folder for one of them."
+                )
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _unwritable(folder, error) from None
 
     def refuse_inputs(self, sources: Iterable[Source]) -> None:
         """Check that no result would overwrite an image to predict on, also if `replace` is set.
@@ -57,8 +72,7 @@ class Destination:
         """
         sources = tuple(sources)
         inputs = {file.resolve() for source in sources for file in source.image.files}
-        folders = [folder for folder in (self.masks, self.overlays) if folder is not None]
-        for path in (folder / f"{name}.png" for folder in folders for source in sources for name in source.names):
+        for path in (folder / f"{name}.png" for folder in self.folders for source in sources for name in source.names):
             if path.resolve() in inputs:
                 raise OutputError(
                     f"{path} is an image to predict on, and a result would overwrite it.\n"
@@ -94,7 +108,8 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
     """Write the mask of an image as PNG, 0 and 255, in the size of the image. For a stack, write one mask per page.
 
     Args:
-        specialist: The loaded specialist; the image is read as its training images were.
+        specialist: The loaded specialist; the image is read as its training images were. Maps of the uncertainty need
+            its folds.
         source: One image; see `new_images.find_new_images`.
         destination: Output folders, which exist.
 
@@ -109,22 +124,33 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
         for page, name in enumerate(source.names):
             mask_path = destination.masks / f"{name}.png"
             overlay_path = destination.overlays / f"{name}.png" if destination.overlays else None
-            mask_specialist, mask_source = _read_metadata(mask_path)
-            is_same = (mask_specialist, mask_source) == (specialist.identity, source_hash)
-            if mask_path.exists() and not is_same and not destination.replace:
-                same_specialist = mask_specialist == specialist.identity
-                origin = "made from another image of this name" if same_specialist else "not made by this specialist"
-                problem = f"{mask_path} exists and was {origin}; overwrite it with --force"
-                return PredictionResult(label, written, kept, problem)
-            if is_same and (not overlay_path or overlay_path.exists()):
+            map_path = destination.uncertainty / f"{name}.png" if destination.uncertainty else None
+            made_before = []
+            for path in (mask_path, map_path) if map_path else (mask_path,):
+                made_by, made_from = _read_metadata(path)
+                made_before.append((made_by, made_from) == (specialist.identity, source_hash))
+                if path.exists() and not made_before[-1] and not destination.replace:
+                    same_specialist = made_by == specialist.identity
+                    origin = (
+                        "made from another image of this name" if same_specialist else "not made by this specialist"
+                    )
+                    problem = f"{path} exists and was {origin}; overwrite it with --force"
+                    return PredictionResult(label, written, kept, problem)
+            if all(made_before) and (not overlay_path or overlay_path.exists()):
                 kept += 1
                 continue
             image = source.image.read(page, reading_of(specialist))
             longest = max(longest, *image.shape[:2])
-            mask = specialist.predict(image)
+            metadata = {SPECIALIST: specialist.identity, SOURCE: source_hash}
+            if map_path:
+                assessment = assess(specialist, image)
+                mask = assessment.mask
+                _write(map_path, as_pixels(assessment.uncertainty), metadata | row_metadata(assessment))
+            else:
+                mask = specialist.predict(image)
             if overlay_path:
                 _write(overlay_path, overlay(image, mask))
-            _write(mask_path, mask.astype(np.uint8) * 255, {SPECIALIST: specialist.identity, SOURCE: source_hash})
+            _write(mask_path, mask.astype(np.uint8) * 255, metadata)
             written += 1
     except DatasetError as error:
         return PredictionResult(label, written, kept, "; ".join(problem.what for problem in error.problems))
