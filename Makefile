@@ -20,7 +20,7 @@ setup: .venv/ready
 
 example: setup
 	test -d example || $(BIN)/ptsam-auto example example
-	$(BIN)/ptsam-auto fit example --backbone nano --force
+	$(BIN)/ptsam-auto fit example --backbone nano --minutes 2 --force
 
 test: setup docs
 	$(BIN)/ruff check .

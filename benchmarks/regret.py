@@ -1,87 +1,145 @@
-"""Measures the cost of using the defaults without tuning: the defaults are compared with a search on the same dataset.
+"""Measures what the choice by cross-fitting costs: the chosen member or mixture against the best on test images.
 
-    python benchmarks/regret.py SPACE --data DIR [--data DIR ...] --backbone nano --trials 30
+    python benchmarks/regret.py --data ../shared/data/skin_ph2 --data ../shared/data/livecell_mini --minutes 10
 
-SPACE is a YAML file, benchmarks/regret.yaml or a search space of the package. Each dataset is searched separately, and
-every configuration is trained to the last epoch: first the defaults, then the first configuration of the search space
-(the paper's values), then the proposals of Optuna. The best configuration is selected on the images that it is
-evaluated on, so its score is slightly too high, and the true regret (best minus defaults) is at most the printed one.
-Use datasets on which the defaults were not selected; the table marks the others. If the command is interrupted, run it
-again to continue.
+For each dataset (with a splits.json that has the lists train and test), 16 images of the train list are given to the
+portfolio, as `ptsam-auto fit` does. Then every member is trained on all 16 images, and all are measured on the images
+of the test list. The regret is the Dice of the best member on the test images less that of the choice, which has not
+seen them; it is negative where a mixture is better than every member. The table also shows whether the 95 % interval
+that fit prints contains the mean Dice of the test images, for each draw of 16 images.
+
+If the command is interrupted, run it again to continue. `--table` only prints the table of the finished ones. The time
+of a choice depends on what else the machine does; run it alone.
 """
 
 import argparse
-from dataclasses import replace
+import json
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
-from ptsam_auto.api import search
-from ptsam_auto.errors import ConfigError
-from ptsam_auto.sam import checkpoint
-from ptsam_auto.search.record import Search, Trial, finished
-from ptsam_auto.search.space import Configuration, Space, described, settings_of
-from ptsam_auto.search.space_file import read_space
+from ptsam_auto.data.dataset import Dataset, Pair
+from ptsam_auto.data.folder import read_folder
+from ptsam_auto.data.options import ReadingOptions
+from ptsam_auto.data.split import cross_folds
+from ptsam_auto.experiment.held_out import HeldOut
+from ptsam_auto.files import write_json
+from ptsam_auto.methods.mixture import Mixture
+from ptsam_auto.portfolio.candidates import candidates_for
+from ptsam_auto.portfolio.choice import Candidate, Choice, Chooser, Task
+from ptsam_auto.registry import Choices
+from ptsam_auto.specialist.artifact import default_device
+from ptsam_auto.specialist.scores import Scores, evaluate
 from ptsam_auto.terminal import Terminal
-from ptsam_auto.training import defaults
+
+TRAIN_IMAGES = 16
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("space")
-    parser.add_argument("--data", action="append", required=True, type=Path)
-    parser.add_argument("--backbone", default="auto")
-    parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--out", type=Path, default=Path("regret"), help="Output folder, with one search per dataset.")
-    parser.add_argument(
-        "--at-once",
-        type=int,
-        help="Maximum number of parallel trials. Default: as many as the machine has capacity for.",
-    )
+    parser.add_argument("--data", action="append", default=[], type=Path)
+    parser.add_argument("--draws", type=int, default=1, help="Number of draws of 16 images from the train list.")
+    parser.add_argument("--minutes", type=float, default=10.0, help="Budget of fit --minutes.")
+    parser.add_argument("--most-test", type=int, default=50, help="Largest number of test images.")
+    parser.add_argument("--choice-only", action="store_true", help="Do not measure the members that are not chosen.")
+    parser.add_argument("--out", type=Path, default=Path("regret"), help="Folder with one JSON file per draw.")
+    parser.add_argument("--table", action="store_true", help="Print the table only.")
     options = parser.parse_args()
-
     terminal = Terminal()
-    space = replace(read_space(options.space), stop_early=None, trials=options.trials, backbone=options.backbone)
-    family = checkpoint.choose(options.backbone, say=terminal.say).family
-    default = default_configuration(space, family)
-    table = Table("dataset", "defaults", "paper", "best of the search", "regret", "best configuration")
-    for folder in options.data:
-        out = options.out / f"{folder.resolve().name}-{space.name}"
-        result = search(
-            space, [folder], out=out, first=(default,), track=False, terminal=terminal, at_once=options.at_once
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.table:
+        for folder in options.data:
+            for draw in range(options.draws):
+                path = options.out / f"{folder.resolve().name}-{draw}.json"
+                if not path.exists():
+                    terminal.say(f"{folder.name}, draw {draw}")
+                    write_json(path, measured(folder, draw, options, terminal))
+    terminal.out.print(table([json.loads(path.read_text()) for path in sorted(options.out.glob("*.json"))]))
+
+
+def measured(folder: Path, draw: int, options: argparse.Namespace, terminal: Terminal) -> dict:
+    """Choose on one draw of images, train every member on all of them, and measure all on the test images."""
+    train, test = drawn(folder, draw, options.most_test, terminal)
+    device = default_device()
+    candidates = candidates_for("ptsam", Choices(device=device), None, [*train, *test], terminal)
+    with tempfile.TemporaryDirectory() as work:
+        task = Task(train, train, cross_folds(train, 4, draw), draw, Path(work), device, 60 * options.minutes)
+        chooser = Chooser(candidates, task, terminal)
+        choice = chooser.choose()
+        trained = chooser.train(choice)
+        seconds = chooser.seconds
+        mixture = Mixture([each.model for each in trained], choice.weights)
+        chosen = evaluate(mixture.predict, test)
+        members = {}
+        for index, candidate in enumerate(candidates):
+            if options.choice_only and index not in choice.candidates:
+                continue
+            (alone,) = chooser.train(Choice((index,), (1.0,), (1.0,)))
+            members[candidate.name] = asdict(scores_of(alone.model, candidate, Path(work) / "test", test))
+    return {
+        "dataset": folder.resolve().name,
+        "draw": draw,
+        "minutes": options.minutes,
+        "seconds": seconds,
+        "choice": asdict(choice),
+        "chosen_names": [candidates[index].name for index in choice.candidates],
+        "chosen": asdict(chosen),
+        "members": members,
+    }
+
+
+def scores_of(model: object, candidate: Candidate, folder: Path, test: tuple[Pair, ...]) -> Scores:
+    """Return the scores on the test images, whose features are encoded once for all members that share them."""
+    return HeldOut(folder, candidate.backbone.sha256, test).scores(model)
+
+
+def drawn(folder: Path, draw: int, most: int, terminal: Terminal) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """Return 16 images of the train list (draw 0: the first 16), and the images of the test list."""
+    with terminal.bar("Reading") as update:
+        dataset: Dataset = read_folder(folder.resolve(), ReadingOptions(), progress=update)
+    lists = json.loads((folder / "splits.json").read_text())
+    by_name = {pair.name: pair for pair in dataset.pairs}
+    names = lists["train"]
+    if draw:
+        names = [names[i] for i in np.random.default_rng(draw).permutation(len(names))]
+    return (
+        tuple(by_name[name] for name in names[:TRAIN_IMAGES]),
+        tuple(by_name[name] for name in lists["test"][:most]),
+    )
+
+
+def table(results: list[dict]) -> Table:
+    """Return the table, with one row per draw and the mean regret and coverage below."""
+    heads = ("dataset", "draw", "chosen", "expected", "95 % interval", "test", "best member", "its test", "regret", "s")
+    rows = Table(*heads)
+    regrets, inside = [], []
+    for result in results:
+        expected, test = result["choice"]["expected"], result["chosen"]["dice"]
+        best = max(result["members"], key=lambda name: result["members"][name]["dice"])
+        best_dice = result["members"][best]["dice"]
+        regrets.append(best_dice - test)
+        inside.append(expected["low"] <= test <= expected["high"])
+        weights = zip(result["chosen_names"], result["choice"]["weights"], strict=True)
+        rows.add_row(
+            result["dataset"],
+            str(result["draw"]),
+            ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in weights),
+            f"{100 * expected['dice']:.1f}",
+            f"{100 * expected['low']:.1f} to {100 * expected['high']:.1f}{'' if inside[-1] else ' (missed)'}",
+            f"{100 * test:.1f}",
+            best,
+            f"{100 * best_dice:.1f}",
+            f"{100 * regrets[-1]:.1f}",
+            f"{result['seconds']:.0f}",
         )
-        digests = [digest for dataset in result.record.data for digest in dataset.images]
-        overlap = defaults.searched_on(family, space.adapt, space.method, digests)
-        best = finished(result.trials)[0]
-        default_trial, paper_trial = (_finished(result, number) for number in (0, 1))
-        table.add_row(
-            folder.name + (" (the defaults were selected on its images)" if overlap else ""),
-            *(_score(trial) for trial in (default_trial, paper_trial, best)),
-            f"{100 * (best.dice - default_trial.dice):.1f}",
-            ", ".join(described(best.configuration)),
-        )
-    terminal.out.print(table)
-
-
-def default_configuration(space: Space, family: str) -> Configuration:
-    """Return the default values of `fit` for the settings that the space searches."""
-    base = defaults.values(family, space.adapt, space.method)
-    settings = settings_of(base, replace(space, fixed={}), {}).as_paths()
-    for path, values in space.search.items():
-        if settings[path] not in values:
-            raise ConfigError(f"The default of {path} is {settings[path]}, which {space.name} does not search.")
-    return {path: settings[path] for path in space.search}
-
-
-def _finished(result: Search, number: int) -> Trial:
-    trial = result.trials[number]
-    if trial.state != "finished":
-        raise ConfigError(f"Trial {number} of {result.folder} is {trial.state}: {trial.error}")
-    return trial
-
-
-def _score(trial: Trial) -> str:
-    return f"{100 * trial.dice:.1f} +- {100 * trial.standard_error:.1f}"
+    if results:
+        rows.add_section()
+        covered = f"{sum(inside)} of {len(inside)} inside"
+        rows.add_row("mean", "", "", "", covered, "", "", "", f"{100 * np.mean(regrets):.1f}", "")
+    return rows
 
 
 if __name__ == "__main__":

@@ -51,6 +51,12 @@ COMMANDS = (
         "writes the masks that are missing",
     ),
     Command(
+        "suggest",
+        options.SuggestOptions,
+        "Rank images without annotation by what annotating them would teach the specialist.",
+        "starts from the beginning",
+    ),
+    Command(
         "evaluate",
         options.EvaluateOptions,
         "Compute the scores of a specialist on annotated images.",
@@ -74,7 +80,7 @@ COMMANDS = (
         "freeze",
         options.FreezeOptions,
         "Select the simplest configuration of a search within one standard error of the best, "
-        "and save it as the default of fit.",
+        "and save it as the default of fit. Or pick the portfolio of fit (--portfolio).",
     ),
     Command(
         "compare",
@@ -86,7 +92,11 @@ COMMANDS = (
     ),
     Command("example", options.ExampleOptions, "Make 24 artificial annotated images for a first test."),
     Command("subset", options.SubsetOptions, "Copy a part of a dataset, such as --list train --first 16."),
-    Command("defaults", options.DefaultsOptions, "Show the default settings of fit and the source of each value."),
+    Command(
+        "defaults",
+        options.DefaultsOptions,
+        "Show the portfolio and the default settings of fit, and the source of each value.",
+    ),
 )
 
 

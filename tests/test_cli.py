@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_wrong_usage_exits_with_2(run, wrong):
 def test_stopping_says_how_to_continue(run, discs, toy, monkeypatch):
     from ptsam_auto.training import loop
 
-    monkeypatch.setattr(loop, "epochs", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(loop, "epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     code, _, err = run("fit", discs, "--backbone", toy, *QUICK)
     assert code == 130
     assert err.endswith("Stopped. The same command continues from the last epoch.\n")
@@ -168,6 +169,28 @@ def test_fit_predict_evaluate(run, discs, toy, tmp_path):
     assert code == 0
     assert "mean over images" in out
     assert len(json.loads((tmp_path / "scores.json").read_text())["images"]) == 2
+
+
+def test_medsams_file_that_was_moved_is_given_with_its_prefix(run, discs, toy, tmp_path):
+    old = tmp_path / "medsam.safetensors"
+    shutil.copy(toy, old)
+    assert run("fit", discs, "--backbone", "medsam:medsam.safetensors", *QUICK)[0] == 0
+    predict = ["predict", "discs-specialist", discs / "images" / "disc00.png", "--out"]
+    assert run(*predict, "before")[0] == 0
+    old.rename(tmp_path / "moved.safetensors")
+    code, _, err = run(*predict, "missing")
+    assert code == 1
+    assert err == (
+        f"discs-specialist cannot be used: medsam:{old} names no file. Expected medsam: and the path of MedSAM's "
+        "checkpoint, such as medsam:medsam_vit_b.pth.\n"
+        "Give the checkpoint that it was trained with (--backbone FILE), or run fit again.\n"
+    )
+    code, _, err = run(*predict, "without", "--backbone", "moved.safetensors")
+    assert code == 1
+    assert err.startswith(f"discs-specialist was trained with the backbone medsam:{old} (SHA-256 ")
+    assert run(*predict, "after", "--backbone", "medsam:moved.safetensors")[0] == 0
+    masks = [(tmp_path / folder / "disc00.png").read_bytes() for folder in ("before", "after")]
+    assert masks[0] == masks[1]
 
 
 def test_an_image_that_cannot_be_read_does_not_stop_the_others(run, discs, toy, tmp_path):
@@ -338,6 +361,49 @@ def test_stopping_a_search_says_how_to_go_on(run, discs, toy, monkeypatch):
     code, _, err = run("search", "smoke", "--data", discs, "--backbone", toy, "--no-track")
     assert code == 130
     assert err.endswith("\nStopped. The same command continues: finished trials are kept, the others resume.\n")
+
+
+def test_defaults_show_the_portfolio_first_and_where_it_comes_from(run):
+    from ptsam_auto.portfolio import members
+
+    code, out, _ = run("defaults")
+    assert code == 0
+    assert out.startswith(f"The portfolio is the built-in one ({members.user_file()} does not exist).\n")
+    order = [out.index(name) for name in ("nano-whole", "nano-tiles-2", "You have no defaults of your own")]
+    assert order == sorted(order)
+    evidence = {"search": "ours", "date": "2026-11-25", "rule": "the best", "trials": "7 finished", "splits": 1}
+    evidence |= {"train_images": 16, "mean_loss": 0.012}
+    evidence["data"] = [{"name": "cells", "fingerprint": "f" * 64, "images": ["a" * 12]}]
+    member = members.Member("tiny-member", "nano", "decoder", {"recipe.epochs": 7}, dice={"cells": 0.812}, seconds=41.3)
+    members.write(members.user_file(), members.Portfolio((member,), evidence), force=False)
+    _, out, _ = run("defaults")
+    for words in (
+        "tiny-member",
+        "recipe.epochs 7",
+        "cells 81.2",
+        " 41 ",
+        "the search ours of 2026-11-25",
+        "loses 1.2 points",
+    ):
+        assert words in out
+    assert "nano-tiles-2" not in out
+    assert "tiny-member" not in run("defaults", "nano")[1]
+
+
+@pytest.mark.parametrize(("backbone", "shown"), [("nano", False), ("/lab/ours.safetensors", True)])
+def test_a_setting_of_a_member_that_is_the_default_is_not_shown_as_a_difference(run, backbone, shown):
+    """The defaults of one's own checkpoint are not known without loading it, so all settings are shown."""
+    from ptsam_auto.portfolio import members
+    from ptsam_auto.training import defaults
+
+    settings = {"method.tiles": defaults.values("nano", "decoder")["method.tiles"], "recipe.epochs": 7}
+    member = members.Member("ours", backbone, "decoder", settings)
+    members.write(members.user_file(), members.Portfolio((member,)), force=False)
+    code, out, _ = run("defaults")
+    portfolio = out[: out.index("You have no defaults of your own")]
+    assert code == 0
+    assert "recipe.epochs 7" in portfolio
+    assert ("method.tiles" in portfolio) == shown
 
 
 def test_defaults_say_where_each_value_comes_from(run):

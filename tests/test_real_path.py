@@ -14,6 +14,7 @@ from ptsam_auto.files import file_sha256
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.sam.checkpoint import Official
 from ptsam_auto.sam.network import ARCHITECTURES, build
+from tests.toys import write_folder
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SHORT = {"recipe.epochs": 8, "recipe.views": 3}
@@ -28,9 +29,9 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_nano_specialises_on_the_example(tmp_path):
     write_example(tmp_path / "example")
-    scores = fit("example", backbone="nano", settings=SHORT, track=False).record.scores
-    assert scores.tuned.dice > scores.untuned.dice
-    assert scores.tuned.dice > 0.65, "Otsu's threshold has 0.44"
+    scores = fit("example", backbone="nano", settings=SHORT, folds=2, track=False).record.scores
+    assert scores.crossfit.dice > scores.untuned.dice
+    assert scores.crossfit.dice > 0.65, "Otsu's threshold has 0.44"
 
 
 @pytest.mark.real_images
@@ -39,25 +40,24 @@ def test_nano_specialises_on_the_example(tmp_path):
 def test_nano_specialises_on_real_images(tmp_path, name, least):
     write_subset(SHARED / name, tmp_path / "train", names=listed_names(SHARED / name, "train"), first=16)
     write_subset(SHARED / name, tmp_path / "test", names=listed_names(SHARED / name, "test"), first=8)
-    scores = fit("train", test="test", backbone="nano", settings=SHORT, track=False).record.scores
-    assert scores.tuned.dice > max(least, scores.untuned.dice)
+    scores = fit("train", test="test", backbone="nano", settings=SHORT, folds=2, track=False).record.scores
+    assert scores.test.dice > max(least, scores.untuned_test.dice)
+    assert scores.expected.low < scores.test.dice, "the expectation is not far too high"
 
 
-def test_a_checkpoint_of_the_official_shape_goes_all_the_way(tmp_path, monkeypatch, discs):
+def test_a_checkpoint_of_the_official_shape_goes_all_the_way(tmp_path, monkeypatch):
     """SAM's own weights cannot be had everywhere; random ones under the official names and shapes can."""
     monkeypatch.setenv("PTSAM_AUTO_CACHE", str(tmp_path))
     torch.manual_seed(0)
     torch.save(build(ARCHITECTURES["vit_b"]).state_dict(), tmp_path / "sam_vit_b_01ec64.pth")
     sha256 = file_sha256(tmp_path / "sam_vit_b_01ec64.pth")
     monkeypatch.setitem(checkpoint.OFFICIAL, "vit_b", Official(checkpoint.OFFICIAL["vit_b"].url, sha256))
-    for name in ("disc02", "disc03", "disc04", "disc05"):
-        (discs / "images" / f"{name}.png").unlink()
-        (discs / "masks" / f"{name}.png").unlink()
+    discs, test = write_folder(tmp_path / "two", 2), write_folder(tmp_path / "test", 1, start=10)
 
     settings = {"recipe.epochs": 1, "recipe.steps_per_epoch": 1, "recipe.views": 1}
-    made = fit(discs, settings=settings, track=False)
-    about = json.loads(Path("discs-specialist/specialist.json").read_text())
-    assert about["backbone"] == {"name": "vit_b", "sha256": sha256}
+    made = fit(discs, test=test, folds=0, settings=settings, track=False)
+    about = json.loads(Path("two-specialist/specialist.json").read_text())
+    assert about["members"][0]["backbone"] == {"name": "vit_b", "sha256": sha256}
     assert about["cost"]["trainable"] == 2048
     image = np.zeros((30, 40, 3), np.uint8)
-    assert np.array_equal(load_specialist("discs-specialist").predict(image), made.predict(image))
+    assert np.array_equal(load_specialist("two-specialist").predict(image), made.predict(image))

@@ -1,55 +1,69 @@
-"""The command `fit`: trains a specialist on a folder of annotated images, evaluates it and writes its folder."""
+"""The command `fit`: makes a specialist from a folder of annotated images, measures it and writes its folder."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
+from safetensors.torch import load_file
+from torch import Tensor
 
 from ptsam_auto import registry
 from ptsam_auto.commands.options import FitOptions
 from ptsam_auto.data.dataset import Dataset, Pair, Sample, fingerprint
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.leaks import KnownImage, shared
-from ptsam_auto.data.split import hold_out
+from ptsam_auto.data.split import assigned, cross_folds, sample_of
 from ptsam_auto.data.understanding import Understanding
 from ptsam_auto.errors import DatasetError, OutputError, Problem
-from ptsam_auto.experiment.backbone import choose_backbone
+from ptsam_auto.experiment.cross_fit import CrossFit
+from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.experiment.work_folder import locked_folder
 from ptsam_auto.files import write_json
-from ptsam_auto.registry import Choices, Plan
+from ptsam_auto.methods.mixture import Mixture, mean_probability
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.portfolio import members as portfolio
+from ptsam_auto.portfolio.candidates import candidates_for
+from ptsam_auto.portfolio.choice import Candidate, Choice, Chooser, Task
+from ptsam_auto.registry import Choices
 from ptsam_auto.specialist import artifact
+from ptsam_auto.specialist.calibration import Calibration, calibrated, confidence
 from ptsam_auto.specialist.learned import learned_size
 from ptsam_auto.specialist.record import (
     FORMAT,
     BackboneRecord,
+    ChoiceRecord,
     CostRecord,
     DataRecord,
+    MemberRecord,
     ScoresRecord,
     SpecialistRecord,
+    TriedRecord,
 )
 from ptsam_auto.specialist.report import Panel, side_by_side, write_report
-from ptsam_auto.specialist.scores import Scores, evaluate
+from ptsam_auto.specialist.scores import evaluate
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.tracking.store import how_to_browse, is_wanted
 from ptsam_auto.training.trainer import Curve, SamTrainer, Trained, Trainer
 from ptsam_auto.training.worker_group import WorkerGroup
 
-IN_PROGRESS = "in_progress"  # Subfolder of the output folder with the bank and the checkpoint; deleted at the end.
+IN_PROGRESS = "in_progress"  # Subfolder of the output folder with the bank and the checkpoints; deleted at the end.
 MARKER_FILE = "fit.json"  # File that marks that subfolder as created by `fit`.
-MAX_PANELS = 24  # Largest number of held-out images in the report.
+MAX_PANELS = 24  # Largest number of images in the report.
+MAX_CROSS_FITTED = 64  # Largest number of images that are cross-fitted; more of them hardly change the choice.
+FILES = (artifact.WEIGHTS_FILE, artifact.FOLDS_FILE, "report.html", artifact.RECORD_FILE)
 
 
 def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
-    """Train a specialist with the default settings, evaluate it on held-out images and save it.
+    """Choose a configuration by cross-fitting, train a specialist with it on all images, measure it and save it.
 
     If it was interrupted, the next call continues. On the same machine the result is the same as without the
-    interruption; on another machine the order of sums may differ.
+    interruption, as long as the budget of time is not what decides; on another machine the order of sums may differ.
 
     Raises:
         PtsamError: See `ptsam_auto.errors`. Most errors are raised before any training.
@@ -58,50 +72,60 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
     _check_output_folder(out, options.force)
     work = out / IN_PROGRESS
     with locked_folder(work, MARKER_FILE, "fit", out):
-        train, held_out, understanding = _images(options, terminal)
+        pairs, test, understanding = _images(options, terminal)
         device = options.device or artifact.default_device()
-        method = registry.method(options.method)
-        backbone = choose_backbone(options.backbone, terminal) if method.needs_backbone else None
-        choices = Choices(
-            backbone=options.backbone,
-            adapt=options.adapt,
-            settings=options.settings,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            device=device,
-        )
-        plan = method.plan(choices, backbone, [*train, *held_out.pairs])
-        overlap_warning = _overlap_warning(plan)
+        images = [*pairs, *(test.pairs if test else ())]
+        candidates = candidates_for(options.method, _choices(options, device), options.member, images, terminal)
+        candidates = [replace(candidate, distributed=partial(_distributed, options)) for candidate in candidates]
+        _check_workers(candidates, options)
+        overlap_warning = _overlap_warning(candidates, images)
         if overlap_warning:
             terminal.say(overlap_warning)
-        trainer = _with_workers(plan.trainer, options)
         write_json(work / MARKER_FILE, {"command": "fit", "dataset": str(options.dataset)})
-        began = perf_counter()
-        trained = trainer.train(train, options.seed, work, device, terminal)
-        seconds = perf_counter() - began
-        tuned, untuned, panels = _evaluate(trained, plan, held_out.pairs, device, terminal)
+        looked_at = sample_of(pairs, MAX_CROSS_FITTED, options.seed)
+        if len(looked_at) < len(pairs):
+            terminal.say(
+                f"{len(looked_at)} of the {len(pairs)} images are cross-fitted; all are trained on in the end."
+            )
+        folds = cross_folds(looked_at, options.folds, options.seed)
+        minutes = options.minutes if len(candidates) > 1 else None
+        task = Task(looked_at, pairs, folds, options.seed, work.resolve(), device, 60 * minutes if minutes else None)
+        chooser = Chooser(candidates, task, terminal)
+        choice = chooser.choose()
+        _say_choice(choice, candidates, terminal)
+        trained = chooser.train(choice)
+        model = Mixture([one.model for one in trained], choice.weights)
+        cross_fits = chooser.cross_fits(choice)
+        scores, panels = _measure(model, chooser, choice, cross_fits, looked_at, test, terminal)
+        scores = replace(scores, calibration=_calibration(choice, cross_fits))
         record = SpecialistRecord(
             format=FORMAT,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            backbone=BackboneRecord.of(backbone) if backbone else None,
-            adapt=plan.adapt,
-            method=plan.config["method"],
-            recipe=plan.config.get("recipe"),
-            augmentation=plan.config.get("augmentation"),
-            design=dict(trained.design) if trained.design is not None else None,
-            scale=trained.scale,
-            settings=dict(plan.sources),
-            searched={key: value for key, value in plan.searched.items() if key != "data"} if plan.searched else None,
+            members=_members(choice, candidates, trained),
+            choice=_choice_record(choice, options.minutes) if len(candidates) > 1 else None,
             seed=options.seed,
-            data=_data(options.dataset, train, held_out, understanding),
-            scores=ScoresRecord(tuned, untuned),
-            warnings=(*_warnings(tuned, untuned), *([overlap_warning] if overlap_warning else [])),
-            cost=_cost(trained, seconds, device, options.workers),
-            versions={package: version(package) for package in ("ptsam-auto", "torch", method.package)},
+            data=_data(options.dataset, pairs, task, test, understanding),
+            scores=scores,
+            warnings=(*_warnings(scores), *([overlap_warning] if overlap_warning else [])),
+            cost=_cost(model, chooser.seconds, device, options.workers),
+            versions={package: version(package) for package in _packages(candidates)},
         )
-        specialist = artifact.Specialist(trained.model, record)
-        _finish(out, work, specialist, trained.curve, panels, options, terminal)
+        specialist = artifact.Specialist(model, record)
+        learned = _learned_of_folds(cross_fits, len(folds))
+        descriptors = _descriptors(specialist, task) if learned else None
+        _finish(out, work, specialist, learned, descriptors, _curves(record, trained), panels, options, terminal)
     return specialist
+
+
+def _choices(options: FitOptions, device: str) -> Choices:
+    return Choices(
+        backbone=options.backbone,
+        adapt=options.adapt,
+        settings=options.settings,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        device=device,
+    )
 
 
 def _check_output_folder(out: Path, force: bool) -> None:
@@ -117,121 +141,252 @@ def _check_output_folder(out: Path, force: bool) -> None:
         )
 
 
-def _images(options: FitOptions, terminal: Terminal) -> tuple[Sequence[Pair], Dataset, Understanding]:
-    """Return the training pairs, the dataset of test images, and how the folder was read."""
-    folder, test = options.dataset, options.test
+def _images(options: FitOptions, terminal: Terminal) -> tuple[tuple[Pair, ...], Dataset | None, Understanding]:
+    """Return the training pairs, the test images or None, and how the folder was read."""
+    folder = options.dataset
     with terminal.bar("Reading") as update:
         dataset = read_folder(folder, options.reading(), progress=update)
     for line in dataset.understanding.lines():
         terminal.say(line)
-    if test is None:
-        train, held_out_pairs = hold_out(dataset.pairs, seed=options.seed)
-        if not held_out_pairs:
-            problem = Problem("", "1 image; expected at least 2, because one is held out as a test image")
-            raise DatasetError(folder, [problem], "Add images, or give a folder of test images: --test DIR")
-        held_out = Dataset(folder, dataset.layout, held_out_pairs)
-        test_images = f"{len(held_out_pairs)} held-out test images"
-    else:
-        with terminal.bar("Reading") as update:
-            held_out = read_folder(test, replace(options.reading(), allow_blank=True), progress=update)
-        known = [
-            Problem(pair.name, f"also {other.name} in {folder}/")
-            for pair, other in shared(held_out.pairs, dataset.pairs)
-        ]
-        if known:
-            raise DatasetError(test, known, "Use test images that are not training images, then run the command again.")
-        # The order depends on the content of the images, as in hold_out, so renaming files changes nothing.
-        train = tuple(sorted(dataset.pairs, key=lambda pair: pair.digest))
-        test_images = f"{len(held_out.pairs)} test images of {test}"
-    terminal.say(f"Images: {len(train)} training images, {test_images} ({dataset.layout} layout).")
-    return train, held_out, dataset.understanding
+    pairs, own_test = assigned(dataset.pairs)
+    test = Dataset(folder, dataset.layout, own_test) if own_test else None
+    if options.test is not None:
+        pairs = (*pairs, *own_test)
+        test = _test_images(options.test, options, dataset, terminal)
+    if test is None and (len(pairs) < 2 or options.folds < 2):
+        found = f"{len(pairs)} image{'' if len(pairs) == 1 else 's'}"
+        what = f"{found}; expected at least 2, because each image is predicted by a model that was trained without it"
+        if len(pairs) >= 2:
+            what = f"--folds is {options.folds}, so there is no cross-fitting, and there are no test images"
+        raise DatasetError(folder, [Problem("", what)], "Add images, or give a folder of test images: --test DIR")
+    test_images = f"; {len(test.pairs)} test images of {test.folder}" if test else ""
+    terminal.say(f"Images: {len(pairs)} annotated images ({dataset.layout} layout){test_images}.")
+    return tuple(pairs), test, dataset.understanding
 
 
-def _overlap_warning(plan: Plan) -> str | None:
-    """Return a warning if the defaults were selected on images that are also used in this fit, otherwise None."""
-    if not plan.search_overlap:
+def _test_images(folder: Path, options: FitOptions, dataset: Dataset, terminal: Terminal) -> Dataset:
+    """Read the test images, and check that none of them is a training image."""
+    with terminal.bar("Reading") as update:
+        test = read_folder(folder, replace(options.reading(), allow_blank=True), progress=update)
+    known = [
+        Problem(pair.name, f"also {other.name} in {options.dataset}/")
+        for pair, other in shared(test.pairs, dataset.pairs)
+    ]
+    if known:
+        raise DatasetError(folder, known, "Use test images that are not training images, then run the command again.")
+    return test
+
+
+def _overlap_warning(candidates: Sequence[Candidate], images: Sequence[Pair]) -> str | None:
+    """Return a warning if the defaults, or the portfolio, were selected on images of this fit, otherwise None."""
+    names = {member.name for member in portfolio.frozen().members}
+    of_portfolio = any(candidate.name in names for candidate in candidates)
+    counts = portfolio.searched_on(pair.digest for pair in images) if of_portfolio else {}
+    for candidate in candidates:
+        for name, count in candidate.plan.search_overlap.items():
+            counts[name] = max(count, counts.get(name, 0))
+    if not counts:
         return None
-    datasets = ", ".join(f"{count} of {name}" for name, count in plan.search_overlap.items())
-    count = sum(plan.search_overlap.values())
-    return f"The defaults were selected on {count} of these images ({datasets}). Do not report this score."
+    datasets = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    return (
+        f"The defaults were selected on {sum(counts.values())} of these images ({datasets}). Do not report this score."
+    )
 
 
-def _with_workers(trainer: Trainer, options: FitOptions) -> Trainer:
-    """Return a trainer with several workers if more than one is requested.
+def _check_workers(candidates: Sequence[Candidate], options: FitOptions) -> None:
+    for candidate in candidates:
+        trainer = candidate.plan.trainer
+        if options.workers > 1 and isinstance(trainer, SamTrainer):
+            WorkerGroup(0, options.workers).check(trainer.settings.recipe.batch_size)
 
-    Only SAM methods support several workers; `registry` has rejected the option for the other methods before.
-    """
-    if options.workers == 1 or not isinstance(trainer, SamTrainer):
+
+def _distributed(options: FitOptions, trainer: SamTrainer) -> Trainer:
+    """Return the trainer with several workers if more than one is requested."""
+    if options.workers == 1:
         return trainer
-    WorkerGroup(0, options.workers).check(trainer.settings.recipe.batch_size)
     from ptsam_auto.distributed.workers_trainer import WorkersTrainer
 
     return WorkersTrainer(trainer, options.workers, options.storage, options.address)
 
 
-def _evaluate(
-    trained: Trained, plan: Plan, pairs: Sequence[Pair], device: str, terminal: Terminal
-) -> tuple[Scores, Scores | None, list[Panel]]:
-    """Return the scores of the specialist, the scores of the untuned network, and pictures for the report."""
+def _say_choice(choice: Choice, candidates: Sequence[Candidate], terminal: Terminal) -> None:
+    """Say what was chosen and why."""
+    if len(candidates) == 1:
+        return
+    for tried in sorted(choice.tried, key=lambda each: -each.scores.dice):
+        steps = "" if tried.share == 1 else f", with {100 * tried.share:.0f} % of its steps"
+        terminal.say(f"  {tried.name}: Dice {100 * tried.scores.dice:.1f} by cross-fitting{steps}")
+    for name, needed in choice.skipped:
+        terminal.say(f"  {name}: not tried, it takes {needed}; a larger --minutes tries it")
+    parts = [f"{candidates[i].name} ({100 * w:.0f} %)" for i, w in zip(choice.candidates, choice.weights, strict=True)]
+    if len(parts) == 1:
+        terminal.say(f"Chosen: {candidates[choice.candidates[0]].name}.")
+    else:
+        terminal.say(f"Chosen: a mixture of {', '.join(parts)}, clearly better than the best single one.")
+
+
+def _measure(
+    model: Mixture,
+    chooser: Chooser,
+    choice: Choice,
+    cross_fits: Sequence[CrossFit],
+    pairs: Sequence[Pair],
+    test: Dataset | None,
+    terminal: Terminal,
+) -> tuple[ScoresRecord, list[Panel]]:
+    """Return the scores of the specialist and of the untuned network, and pictures for the report."""
+    untuned = chooser.untuned_scores(choice) if cross_fits else None
+    tested = untuned_test = None
     pictures: dict[str, np.ndarray] = {}
 
     def collect_picture(sample: Sample, mask: np.ndarray) -> None:
         if len(pictures) < MAX_PANELS:
             pictures[sample.name] = side_by_side(sample.image, mask, sample.mask)
 
-    with terminal.bar("Evaluating") as update:
-        total = (2 if plan.untuned else 1) * len(pairs)
-        tuned = evaluate(
-            trained.model.predict, pairs, progress=lambda done: update(done, total), on_prediction=collect_picture
-        )
-        untuned = None
-        if plan.untuned and trained.scale:
-            untuned_model = plan.untuned.model(trained.scale, device)
-            untuned = evaluate(untuned_model.predict, pairs, progress=lambda done: update(len(pairs) + done, total))
-    dice = {image.name: image.dice for image in tuned.images}
-    untuned_dice = {image.name: image.dice for image in untuned.images} if untuned else {}
-    panels = [Panel(name, dice[name], untuned_dice.get(name), picture) for name, picture in pictures.items()]
-    return tuned, untuned, panels
+    if test is not None:
+        with terminal.bar("Evaluating") as update:
+            total = 2 * len(test.pairs)
+            tested = evaluate(
+                model.predict, test.pairs, progress=lambda done: update(done, total), on_prediction=collect_picture
+            )
+            reference = chooser.untuned_model(choice)
+            if reference:
+                untuned_test = evaluate(
+                    reference.predict, test.pairs, progress=lambda done: update(len(test.pairs) + done, total)
+                )
+    else:
+        for number, pair in enumerate(pairs[:MAX_PANELS]):
+            maps = [cross_fit.probability(number) for cross_fit in cross_fits]
+            collect_picture(pair.load(), mean_probability(maps, choice.weights) > 0.5)
+    scores = ScoresRecord(choice.scores, choice.expected, untuned, tested, untuned_test)
+    reference_scores = untuned_test if test else untuned
+    dice = {image.name: image.dice for image in scores.main.images}
+    untuned_dice = {image.name: image.dice for image in reference_scores.images} if reference_scores else {}
+    return scores, [Panel(name, dice[name], untuned_dice.get(name), picture) for name, picture in pictures.items()]
 
 
-def _warnings(tuned: Scores, untuned: Scores | None) -> list[str]:
-    warnings = [tuned.warning] if tuned.warning else []
-    if untuned and tuned.dice <= untuned.dice:
-        warnings.append("Tuning did not help: the untuned SAM is at least as good on the held-out images.")
+def _warnings(scores: ScoresRecord) -> list[str]:
+    warnings = [scores.main.warning] if scores.main.warning else []
+    untuned = scores.untuned_test if scores.test else scores.untuned
+    if untuned and scores.main.dice <= untuned.dice:
+        warnings.append("Tuning did not help: the untuned SAM is at least as good on images that were not used.")
     return warnings
 
 
-def _data(folder: Path, train: Sequence[Pair], held_out: Dataset, understanding: Understanding) -> DataRecord:
+def _members(choice: Choice, candidates: Sequence[Candidate], trained: Sequence[Trained]) -> tuple[MemberRecord, ...]:
+    members = []
+    for index, weight, result in zip(choice.candidates, choice.weights, trained, strict=True):
+        candidate = candidates[index]
+        plan = candidate.plan
+        members.append(
+            MemberRecord(
+                name=candidate.name,
+                weight=weight,
+                backbone=BackboneRecord.of(candidate.backbone) if candidate.backbone else None,
+                adapt=plan.adapt,
+                method=plan.config["method"],
+                recipe=plan.config.get("recipe"),
+                augmentation=plan.config.get("augmentation"),
+                design=dict(result.design) if result.design is not None else None,
+                scale=result.scale,
+                settings=dict(plan.sources),
+                searched={key: value for key, value in plan.searched.items() if key != "data"}
+                if plan.searched
+                else None,
+                steps=result.steps,
+                views=result.views,
+            )
+        )
+    return tuple(members)
+
+
+def _choice_record(choice: Choice, minutes: float) -> ChoiceRecord:
+    tried = (
+        TriedRecord(
+            one.name, one.share, one.scores.dice, tuple(image.dice for image in one.scores.measured), one.seconds
+        )
+        for one in choice.tried
+    )
+    return ChoiceRecord(minutes, tuple(tried), choice.skipped, choice.gain or 0.0, choice.standard_error or 0.0)
+
+
+def _data(
+    folder: Path,
+    pairs: Sequence[Pair],
+    task: Task,
+    test: Dataset | None,
+    understanding: Understanding,
+) -> DataRecord:
     return DataRecord(
         folder=folder.name,
-        fingerprint=fingerprint(train),
-        train=tuple(pair.name for pair in train),
-        train_images=tuple(KnownImage.of(pair) for pair in train),
-        held_out_folder=held_out.folder.name,
-        held_out=tuple(pair.name for pair in held_out.pairs),
+        fingerprint=fingerprint(pairs),
+        train=tuple(pair.name for pair in pairs),
+        train_images=tuple(KnownImage.of(pair) for pair in pairs),
+        folds=tuple(tuple(task.pairs[index].name for index in fold) for fold in task.folds if len(task.folds) > 1),
+        test_folder=test.folder.name if test else None,
+        test=tuple(pair.name for pair in test.pairs) if test else (),
         reading=understanding.reading,
         understood=tuple(understanding.rows()),
     )
 
 
-def _cost(trained: Trained, seconds: float, device: str, workers: int) -> CostRecord:
-    size = learned_size(trained.model)
-    return CostRecord(
-        trainable=size.trainable,
-        bytes=size.bytes,
-        steps=trained.steps,
-        views=trained.views,
-        seconds=seconds,
-        device=device,
-        workers=workers,
+def _cost(model: Mixture, seconds: float, device: str, workers: int) -> CostRecord:
+    size = learned_size(model)
+    return CostRecord(trainable=size.trainable, bytes=size.bytes, seconds=seconds, device=device, workers=workers)
+
+
+def _packages(candidates: Sequence[Candidate]) -> dict[str, None]:
+    """Return the packages whose versions are saved."""
+    own = [registry.method(str(candidate.plan.config["method"]["name"])).package for candidate in candidates]
+    return dict.fromkeys(["ptsam-auto", "torch", *own])
+
+
+def _curves(record: SpecialistRecord, trained: Sequence[Trained]) -> dict[str, Curve]:
+    """Return the learning curve of each member."""
+    return {member.name: result.curve for member, result in zip(record.members, trained, strict=True)}
+
+
+def _learned_of_folds(cross_fits: Sequence[CrossFit], folds: int) -> list[Mapping[str, Tensor]]:
+    """Return the learned parameters of each fold, by name as in `Mixture.trainable`."""
+    if not cross_fits:
+        return []
+    return [
+        {
+            f"{member}.{name}": tensor
+            for member, cross_fit in enumerate(cross_fits)
+            for name, tensor in load_file(cross_fit.learned(fold)).items()
+        }
+        for fold in range(folds)
+    ]
+
+
+def _calibration(choice: Choice, cross_fits: Sequence[CrossFit]) -> Calibration | None:
+    """Return the expected Dice by the confidence of a prediction, from models that did not see the image."""
+    if not cross_fits or choice.scores is None:
+        return None
+    measured = [number for number, image in enumerate(choice.scores.images) if not image.blank]
+    maps = (
+        mean_probability([cross_fit.probability(number) for cross_fit in cross_fits], choice.weights)
+        for number in measured
     )
+    return calibrated([confidence(one) for one in maps], [choice.scores.images[number].dice for number in measured])
+
+
+def _descriptors(specialist: artifact.Specialist, task: Task) -> np.ndarray | None:
+    """Return the descriptor of each training image, as the first member encodes it; None if it has no SAM."""
+    first, backbone = specialist.model.models[0], specialist.record.members[0].backbone
+    if not isinstance(first, PromptFreeSam) or backbone is None:
+        return None
+    return HeldOut(task.bank, backbone.sha256, task.train).descriptors(first)
 
 
 def _finish(
     out: Path,
     work: Path,
     specialist: artifact.Specialist,
-    curve: Curve,
+    learned: Sequence[Mapping[str, Tensor]],
+    descriptors: np.ndarray | None,
+    curves: Mapping[str, Curve],
     panels: Sequence[Panel],
     options: FitOptions,
     terminal: Terminal,
@@ -244,28 +399,48 @@ def _finish(
     shutil.rmtree(ready, ignore_errors=True)
     ready.mkdir()
     record = specialist.record
-    artifact.save(ready, specialist)
-    write_report(ready / "report.html", out.name, record, curve, panels)
-    logged = _log(ready, specialist, curve, panels, terminal) if is_wanted(options.track) else None
-    with suppress(FileNotFoundError):
-        (out / artifact.RECORD_FILE).unlink()
-    for name in (artifact.WEIGHTS_FILE, "report.html", artifact.RECORD_FILE):
-        (ready / name).replace(out / name)
+    artifact.save(ready, specialist, learned, descriptors)
+    write_report(ready / "report.html", out.name, record, curves, panels)
+    logged = _log(ready, specialist, curves, panels, terminal) if is_wanted(options.track) else None
+    for name in reversed(FILES):
+        with suppress(FileNotFoundError):
+            (out / name).unlink()
+    for name in FILES:
+        if (ready / name).exists():
+            (ready / name).replace(out / name)
     shutil.rmtree(work)
     for warning in record.warnings:
         terminal.say(f"WARNING: {warning}")
-    tuned, untuned = record.scores.tuned, record.scores.untuned
-    terminal.say(
-        f"Dice {100 * tuned.dice:.1f} +- {100 * tuned.dice_std:.1f} on {len(tuned.images)} held-out images"
-        + (f" (untuned SAM: {100 * untuned.dice:.1f})." if untuned else ".")
-    )
+    _say_scores(record, terminal)
     terminal.say(f"Specialist: {out}/ ({record.cost.trainable:,} learned numbers). Report: {out / 'report.html'}")
     if logged:
         terminal.say(f"The run was logged to MLflow. View it with: {logged}")
 
 
+def _say_scores(record: SpecialistRecord, terminal: Terminal) -> None:
+    """Say the expected Dice on new images, and the Dice on the test images."""
+    scores = record.scores
+    if scores.expected and scores.crossfit:
+        expected, untuned = scores.expected, scores.untuned
+        terminal.say(
+            f"Expected Dice on new images: {100 * expected.dice:.1f} (95 % interval of the mean "
+            f"{100 * expected.low:.1f} to {100 * expected.high:.1f}), from cross-fitting on "
+            f"{len(scores.crossfit.measured)} images"
+            + (f" (untuned SAM: {100 * untuned.dice:.1f})." if untuned else ".")
+        )
+    if scores.test:
+        terminal.say(
+            f"Dice {100 * scores.test.dice:.1f} +- {100 * scores.test.dice_std:.1f} on {len(scores.test.images)} test "
+            "images" + (f" (untuned SAM: {100 * scores.untuned_test.dice:.1f})." if scores.untuned_test else ".")
+        )
+
+
 def _log(
-    ready: Path, specialist: artifact.Specialist, curve: Curve, panels: Sequence[Panel], terminal: Terminal
+    ready: Path,
+    specialist: artifact.Specialist,
+    curves: Mapping[str, Curve],
+    panels: Sequence[Panel],
+    terminal: Terminal,
 ) -> str | None:
     """Log the run to MLflow. Return how to view it, or None if the logging failed."""
     from ptsam_auto.tracking.log_fit import log_fit
@@ -273,7 +448,7 @@ def _log(
     terminal.say("Logging the run to MLflow ...")
     try:
         pictures = {panel.name: panel.picture for panel in panels}
-        uri = log_fit(specialist.record.data.folder, ready, specialist.record, curve, pictures)
+        uri = log_fit(specialist.record.data.folder, ready, specialist.record, curves, pictures)
     except Exception as error:  # MLflow and its stores have no common error type.
         terminal.say(f"Logging to MLflow failed ({type(error).__name__}). The specialist is not affected.")
         return None

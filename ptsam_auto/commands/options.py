@@ -26,7 +26,8 @@ SpecialistArgument = Annotated[Path, Argument("Folder of a specialist that fit h
 CheckpointOption = Annotated[
     str | None,
     Option(
-        "Path of the SAM checkpoint that the specialist was trained with. It is needed only if the file was moved.",
+        "Path of the SAM checkpoint that the specialist was trained with, or medsam: and the path of MedSAM's "
+        "checkpoint. It is needed only if the file was moved.",
         "--backbone",
     ),
 ]
@@ -182,15 +183,34 @@ class FitOptions(ReadingFlags):
     test: Annotated[
         Path | None,
         Option(
-            "Folder of annotated test images. Blank masks are accepted in it. Default: 20 % of the dataset are held "
-            "out as test images."
+            "Folder of annotated test images. Blank masks are accepted in it. Default: the images that the dataset "
+            "itself assigns to a test set, if there are any. All other images are used for the training, and each is "
+            "also predicted by a model that was trained without it."
         ),
     ] = None
+    minutes: Annotated[
+        float,
+        Option("Time for trying the members of the portfolio and for the final training, minutes.", min_value=0.1),
+    ] = 10.0
+    member: Annotated[
+        str | None,
+        Option(
+            "Name of the only member of the portfolio to use, or paper for the settings of the paper. Run ptsam-auto "
+            "defaults to see the members. Default: the best of them, or a mixture, is chosen by cross-fitting."
+        ),
+    ] = None
+    folds: Annotated[
+        int,
+        Option(
+            "Number of folds for cross-fitting. 0 trains only; it needs --test.",
+            min_value=0,
+        ),
+    ] = 4
     backbone: Annotated[
         str,
         Option(
-            f"Backbone: auto (ViT-B if it is available, otherwise nano), {', '.join(defaults.families())}, or the "
-            "path of a checkpoint."
+            f"Backbone: auto (all that the portfolio uses), {', '.join(defaults.families())}, the path of a "
+            "checkpoint, or medsam: and the path of MedSAM's checkpoint."
         ),
     ] = "auto"
     method: Annotated[
@@ -207,7 +227,7 @@ class FitOptions(ReadingFlags):
     seed: Annotated[
         int,
         Option(
-            "Random seed for the split, the initial values of the learned parameters and the augmentation.",
+            "Random seed for the folds, the initial values of the learned parameters and the augmentation.",
             min_value=0,
         ),
     ] = 0
@@ -257,6 +277,13 @@ class PredictOptions:
     overlays: Annotated[Path | None, Option("Output folder for copies of the images with the mask drawn on top.")] = (
         None
     )
+    uncertainty: Annotated[
+        Path | None,
+        Option(
+            "Output folder for maps of the uncertainty (255 is the largest) and a table with the expected Dice of each "
+            "image."
+        ),
+    ] = None
     force: Annotated[
         bool,
         Option("Overwrite masks that this specialist did not make, or that it made from another image.", "--force"),
@@ -270,6 +297,19 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         _require_several_workers(self.workers, {"--address": self.address})
+
+
+@dataclass(frozen=True)
+class SuggestOptions:
+    """Options of `suggest`."""
+
+    specialist: SpecialistArgument
+    images: Annotated[list[Path], Argument("Image files without annotation, or folders of image files.")]
+    count: Annotated[int, Option("Number of images to suggest.", min_value=1)] = 8
+    out: Annotated[Path | None, Option("Output folder for the list and a page with pictures. Default: none.")] = None
+    recursive: Annotated[bool, Option("Also use the images in subfolders.", "--recursive")] = False
+    backbone: CheckpointOption = None
+    device: DeviceOption = None
 
 
 @dataclass(frozen=True)
@@ -328,10 +368,24 @@ class FreezeOptions:
     to: Annotated[
         Path | None,
         Option(
-            "File for the default settings. Default: the path in the environment variable PTSAM_AUTO_DEFAULTS, or else "
-            "~/.config/ptsam-auto/defaults.toml."
+            "File for the default settings or for the portfolio. Default: your own file, which fit reads: the path in "
+            "the environment variable PTSAM_AUTO_DEFAULTS or PTSAM_AUTO_PORTFOLIO, or else defaults.toml or "
+            "portfolio.toml in ~/.config/ptsam-auto."
         ),
     ] = None
+    portfolio: Annotated[
+        int | None,
+        Option(
+            "Save a portfolio of at most this number of configurations that complement each other, instead of the "
+            "default settings of one backbone.",
+            min_value=1,
+        ),
+    ] = None
+    force: Annotated[bool, Option("Replace an existing portfolio.", "--force")] = False
+
+    def __post_init__(self) -> None:
+        if self.force and self.portfolio is None:
+            raise ConfigError("--force has no effect without --portfolio. Remove --force, or set --portfolio.")
 
 
 @dataclass(frozen=True)
@@ -419,7 +473,8 @@ class DefaultsOptions:
     """Options of `defaults`."""
 
     backbone: Annotated[
-        str | None, Argument("Backbone whose defaults are shown, such as vit_b or nano. Default: all backbones.")
+        str | None,
+        Argument("Backbone whose defaults are shown, such as vit_b or nano. Default: the portfolio and all backbones."),
     ] = None
     method: Annotated[SamMethodName, Option("Method whose defaults are shown.")] = "ptsam"
 

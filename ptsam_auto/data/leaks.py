@@ -87,6 +87,12 @@ def seen_in_training(pairs: Sequence[Pair], trained: Iterable[KnownImage]) -> li
     return [(pair, other.name) for pair, other in shared(pairs, others)]
 
 
+def is_known(image: KnownImage, trained: Iterable[KnownImage]) -> bool:
+    """Return whether an image, or nearly the same image, is one of the training images of a specialist."""
+    pair = Pair(image.name, "", _never, image.digest, image.thumbnail)
+    return bool(seen_in_training([pair], trained))
+
+
 def _never() -> Any:  # noqa: ANN401
     raise RuntimeError("a training image of a specialist is known only by its digest")
 

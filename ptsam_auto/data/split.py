@@ -1,4 +1,4 @@
-"""Train/test split of a dataset: a fixed fraction of the images is held out of the training (PTSAM, Sec. 4.1.2)."""
+"""Splits of a dataset: a fraction that is held out of the training (PTSAM, Sec. 4.1.2), or folds for cross-fitting."""
 
 import hashlib
 import math
@@ -39,6 +39,56 @@ def hold_out(pairs: Sequence[Pair], fraction: float = 0.2, seed: int = 0) -> tup
         test = tuple(pair for pair in ranked if id(pair) in chosen)
     held_out = {id(pair) for pair in test}
     return tuple(pair for pair in ranked if id(pair) not in held_out), test
+
+
+def assigned(pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """Return the pairs for training, and those that the user has assigned to the test set (`Pair.part`).
+
+    Both are sorted by content, so renaming files changes nothing.
+    """
+    ranked = sorted(pairs, key=lambda pair: pair.digest)
+    return (
+        tuple(pair for pair in ranked if pair.part != HELD_OUT),
+        tuple(pair for pair in ranked if pair.part == HELD_OUT),
+    )
+
+
+def sample_of(pairs: Sequence[Pair], most: int, seed: int = 0) -> tuple[Pair, ...]:
+    """Return a random sample of complete groups with at least `most` pairs, or all pairs if there are not more.
+
+    Args:
+        pairs: Pairs of a dataset, with distinct contents.
+        most: Number of pairs from which on no further group is added.
+        seed: Random seed.
+    """
+    if len(pairs) <= most:
+        return tuple(pairs)
+    sample: list[Pair] = []
+    for group in _groups(sorted(pairs, key=lambda pair: _rank(pair.digest, seed)), seed):
+        if len(sample) < most:
+            sample += group
+    return tuple(sample)
+
+
+def cross_folds(pairs: Sequence[Pair], count: int, seed: int = 0) -> tuple[tuple[int, ...], ...]:
+    """Return the indices of the pairs in each fold; every pair is in exactly one fold.
+
+    A group is never divided between folds, unless all pairs are one group. Larger groups are placed first, each in the
+    fold with the fewest pairs, and groups without foreground last, so that the folds are about equally large and every
+    training set has foreground if there are two groups with foreground.
+
+    Args:
+        pairs: Pairs of a dataset, with distinct contents.
+        count: Number of folds; there are fewer if there are fewer groups. 0 is the same as 1: nothing is divided.
+        seed: Random seed of the division.
+    """
+    position = {id(pair): index for index, pair in enumerate(pairs)}
+    groups = _groups(sorted(pairs, key=lambda pair: _rank(pair.digest, seed)), seed)
+    groups.sort(key=lambda group: (not _marks(group), -len(group)))
+    folds: list[list[int]] = [[] for _ in range(min(max(1, count), len(groups)))]
+    for group in groups:
+        min(folds, key=len).extend(position[id(pair)] for pair in group)
+    return tuple(tuple(sorted(fold)) for fold in folds)
 
 
 def _rank(digest: str, seed: int) -> bytes:

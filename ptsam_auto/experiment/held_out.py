@@ -2,8 +2,8 @@
 
 # H W size of an image, px  G patches per side
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeGuard
 
@@ -11,14 +11,37 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ptsam_auto.data.dataset import Pair
+from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.files import json_sha256
+from ptsam_auto.methods.appearance import Appearance
 from ptsam_auto.methods.model import Model
-from ptsam_auto.methods.prompt_free import PromptFreeSam
-from ptsam_auto.specialist.scores import ImageScore, Scores, evaluate
+from ptsam_auto.methods.prompt_free import PromptFreeSam, blend
+from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.training import feature_files
 
 FILE_FORMAT = 2  # Format version of the files; it is part of the hash in their names.
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction of a model on an annotated image.
+
+    Args:
+        name: Name of the image.
+        probability: Foreground probability, H W, float32, 0 to 1.
+        truth: Annotated mask, H W, bool.
+        ignored: Ignored pixels, H W, bool.
+    """
+
+    name: str
+    probability: np.ndarray
+    truth: np.ndarray
+    ignored: np.ndarray
+
+    @property
+    def score(self) -> ImageScore:
+        """Return the scores of the mask: a probability above 0.5 is foreground."""
+        return ImageScore.of(self.name, self.probability > 0.5, self.truth, self.ignored)
 
 
 class HeldOut:
@@ -54,20 +77,35 @@ class HeldOut:
 
     def scores(self, model: Model) -> Scores:
         """Return the scores of a model on the held-out images."""
+        return Scores.of([prediction.score for prediction in self.predictions(model)])
+
+    def predictions(self, model: Model) -> Iterator[Prediction]:
+        """Predict the held-out images, in their order."""
         if not _has_frozen_encoder(model):
-            return evaluate(model.predict, self._pairs)
+            for pair in self._pairs:
+                sample = pair.load()
+                yield Prediction(pair.name, model.probability(sample.image), sample.mask, _ignored(sample))
+            return
         self.encode(model)
-        images = []
         for pair, table in zip(self._pairs, map(feature_files.read, self._paths(model)), strict=True):
-            height, width = table.column("height")[0].as_py(), table.column("width")[0].as_py()
-            features = table.column("features").to_numpy_ndarray()
-            tile_features = (torch.from_numpy(tile[None].astype(np.float32)).to(model.device) for tile in features)
-            mask = model.blend(tile_features, height, width) > 0.5
+            tile_features, height, width = _decoded(table, model)
+            probability = blend([model], tile_features, height, width)[0]
             truth, ignored = (
                 feature_files.unpacked(table.column(name)[0], height, width) for name in ("mask", "ignored")
             )
-            images.append(ImageScore.of(pair.name, mask, truth, ignored))
-        return Scores.of(images)
+            yield Prediction(pair.name, probability, truth, ignored)
+
+    def descriptors(self, model: PromptFreeSam) -> np.ndarray:
+        """Return the descriptor of each image, N 512, float16; see `methods.appearance`."""
+        rows = []
+        if model.encoder_is_frozen:
+            self.encode(model)
+            for table in map(feature_files.read, self._paths(model)):
+                rows.append(_descriptor(model, *_decoded(table, model)))
+        else:
+            for image in (pair.load().image for pair in self._pairs):
+                rows.append(_descriptor(model, model.tile_features(image), *image.shape[:2]))
+        return np.stack(rows)
 
     def _paths(self, model: PromptFreeSam) -> list[Path]:
         return [self._folder / f"{self._key(model, pair)}.arrow" for pair in self._pairs]
@@ -87,17 +125,35 @@ def _has_frozen_encoder(model: Model) -> TypeGuard[PromptFreeSam]:
     return isinstance(model, PromptFreeSam) and model.encoder_is_frozen
 
 
+def _decoded(table: pa.RecordBatch, model: PromptFreeSam) -> tuple[Iterator[torch.Tensor], int, int]:
+    """Return the features of the tiles of a file, each 256 G G, and height and width of the image, px."""
+    tiles = table.column("features").to_numpy_ndarray()
+    features = (torch.from_numpy(tile.astype(np.float32)).to(model.device) for tile in tiles)
+    return features, table.column("height")[0].as_py(), table.column("width")[0].as_py()
+
+
+def _descriptor(model: PromptFreeSam, tile_features: Iterator[torch.Tensor], height: int, width: int) -> np.ndarray:
+    appearance = Appearance()
+    for _ in appearance.watched(model, tile_features, height, width):
+        pass
+    return appearance.descriptor()
+
+
+def _ignored(sample: Sample) -> np.ndarray:
+    """Return the ignored pixels of an image, H W, bool."""
+    return np.zeros_like(sample.mask) if sample.ignored is None else sample.ignored
+
+
 def _encoded(model: PromptFreeSam, pair: Pair) -> pa.RecordBatch:
     sample = pair.load()
     tiles = [features.half().cpu().numpy() for features in model.tile_features(sample.image)]
     height, width = sample.mask.shape
-    ignored = np.zeros_like(sample.mask) if sample.ignored is None else sample.ignored
     rest = [b""] * (len(tiles) - 1)
     columns = {
         "features": pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(tiles)),
         # The masks belong to the image, not to a tile, so only the first row has them.
         "mask": pa.array([feature_files.packed(sample.mask), *rest], pa.binary()),
-        "ignored": pa.array([feature_files.packed(ignored), *rest], pa.binary()),
+        "ignored": pa.array([feature_files.packed(_ignored(sample)), *rest], pa.binary()),
         "height": pa.array([height] * len(tiles), pa.int32()),
         "width": pa.array([width] * len(tiles), pa.int32()),
     }

@@ -1,8 +1,9 @@
 """The network of all SAM-based methods, which maps images to masks without user prompts."""
 
-# B images  S input side, px  G patches per side  H W size of an image, px
+# B images  S input side, px  G patches per side  H W size of an image, px  M models  R maps
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -75,10 +76,23 @@ class PromptFreeSam(nn.Module):
         """Return mask logits, B 4G 4G; above 0 is foreground."""
         return decode(self.sam, features_B256GG, self.decoder_prompts, self.mask_token, self.background_token)
 
+    def shares_decoder_with(self, other: "PromptFreeSam") -> bool:
+        """Return whether the two models differ at most in prompts, so that `decode_together` can join them.
+
+        Numbers of decoder prompts must be equal, because SAM's decoder has no mask for its attention.
+        """
+        return (
+            self.sam is other.sam
+            and self.decoder_prompts is not None
+            and other.decoder_prompts is not None
+            and self.decoder_prompts.shape == other.decoder_prompts.shape
+            and (self.mask_token, self.background_token) == (other.mask_token, other.background_token)
+        )
+
     @torch.no_grad()
     def probability(self, image: np.ndarray) -> np.ndarray:
         """Return the foreground probability (H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
-        return self.blend((features[None] for features in self.tile_features(image)), *image.shape[:2])
+        return blend([self], self.tile_features(image), *image.shape[:2])[0]
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Return the mask (H W, bool, True is foreground) of an image (H W 3, uint8, RGB)."""
@@ -93,30 +107,71 @@ class PromptFreeSam(nn.Module):
             inside = self.tiling.frame(tile.shape[0], tile.shape[1], self.image_size)
             yield self.encode(to_input(self.sam, resize_image(tile, *inside), self.image_size)[None])[0]
 
-    @torch.no_grad()
-    def blend(self, features_1256GG: Iterable[Tensor], height: int, width: int) -> np.ndarray:
-        """Decode the tiles and blend them to one foreground probability map, H W, float32, 0 to 1.
-
-        Args:
-            features_1256GG: Features of each tile, in the order of `tile_features`.
-            height: H, height of the image, px.
-            width: W, width of the image, px.
-        """
-        total, weight = np.zeros((2, height, width), np.float32)
-        boxes = self.tiling.boxes(height, width, self.image_size)
-        for box, features in zip(boxes, features_1256GG, strict=True):
-            rows, columns = total[box].shape
-            inside = self.tiling.frame(rows, columns, self.image_size)
-            logits = self.decode(features)[0]
-            probability = to_original(logits, inside, (rows, columns), self.image_size).sigmoid().cpu().numpy()
-            tile_weight = ramp(rows, columns)
-            total[box] += tile_weight * probability
-            weight[box] += tile_weight
-        return total / weight
-
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the learned parameters by name; these are saved with a specialist."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+
+def decode_together(models: Sequence[PromptFreeSam], features: Sequence[Tensor]) -> list[Tensor]:
+    """Return the mask logits of each model for its own features; see `PromptFreeSam.decode`.
+
+    Models that share the decoder take one pass through it, in which each item has the prompts of its own model.
+
+    Args:
+        models: M models.
+        features: Features for each model, each B 256 G G with its own B.
+    """
+    logits: dict[int, Tensor] = {}
+    waiting = list(range(len(models)))
+    while waiting:
+        first = models[waiting[0]]
+        joined = waiting[:1] + [index for index in waiting[1:] if first.shares_decoder_with(models[index])]
+        waiting = [index for index in waiting if index not in joined]
+        if len(joined) == 1:
+            logits[joined[0]] = first.decode(features[joined[0]])
+            continue
+        sizes = [len(features[index]) for index in joined]
+        prompts_MP256 = torch.stack([cast(Tensor, models[index].decoder_prompts) for index in joined])
+        prompts_BP256 = prompts_MP256.repeat_interleave(torch.tensor(sizes, device=first.device), dim=0)
+        stacked = torch.cat([features[index] for index in joined])
+        masks = decode(first.sam, stacked, prompts_BP256, first.mask_token, first.background_token)
+        logits.update(zip(joined, masks.split(sizes), strict=True))
+    return [logits[index] for index in range(len(models))]
+
+
+@torch.no_grad()
+def blend(
+    models: Sequence[PromptFreeSam],
+    tile_features: Iterable[Tensor],
+    height: int,
+    width: int,
+    mixing_RM: np.ndarray | None = None,
+) -> np.ndarray:
+    """Decode the tiles and blend them to one foreground probability map per row of `mixing_RM`, R H W, float32, 0 to 1.
+
+    Args:
+        models: M models with the same features: on one frozen SAM and with one tiling, or a single model.
+        tile_features: Features of each tile, 256 G G, in the order of `PromptFreeSam.tile_features`.
+        height: H, height of the image, px.
+        width: W, width of the image, px.
+        mixing_RM: Weight of each model in each map. By default there is one map per model. Only the R maps are kept in
+            memory.
+    """
+    mixing = np.eye(len(models), dtype=np.float32) if mixing_RM is None else mixing_RM.astype(np.float32)
+    tiling, image_size = models[0].tiling, models[0].image_size
+    total, weight = np.zeros((len(mixing), height, width), np.float32), np.zeros((height, width), np.float32)
+    for box, features in zip(tiling.boxes(height, width, image_size), tile_features, strict=True):
+        rows, columns = weight[box].shape
+        inside = tiling.frame(rows, columns, image_size)
+        tile_weight = ramp(rows, columns)
+        weight[box] += tile_weight
+        for index, model in enumerate(models):
+            logits = model.decode(features[None])[0]
+            probability = to_original(logits, inside, (rows, columns), image_size).sigmoid().cpu().numpy()
+            for row in np.flatnonzero(mixing[:, index]):
+                total[row][box] += mixing[row, index] * (tile_weight * probability)
+    total /= weight
+    return total
 
 
 def check_output(mask_token: int, tiles: int, scale: str) -> None:

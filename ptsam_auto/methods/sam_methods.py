@@ -72,3 +72,8 @@ def build(sam: Sam, config: MethodConfig, seed: int, tiling: Tiling | None = Non
     model = SAM_METHODS[config.name].build(sam, config, seed)
     model.tiling = tiling or Tiling(config.tiles)
     return model
+
+
+def build_like(model: PromptFreeSam, config: MethodConfig) -> PromptFreeSam:
+    """Return a SAM with newly initialised learned parts, on the same frozen SAM and with the same tiling as a model."""
+    return build(model.sam, config, 0, model.tiling).to(model.device).eval()

@@ -1,11 +1,14 @@
 """Saves and loads the folder of a specialist: its learned tensors and a JSON description.
 
 specialist.json          settings, backbone and its hash, data, scores, versions; see `record`
-specialist.safetensors   learned parameters (8 KB for PTSAM's 2,048 numbers)
+specialist.safetensors   learned parameters (8 KB for PTSAM's 2,048 numbers); names begin with the number of the member
+folds.safetensors        learned parameters of the cross-fit, for the uncertainty, and a descriptor of each training
+                         image, for suggestions; only if they are small
 report.html              report for people; see `report`
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +24,17 @@ from ptsam_auto import registry
 from ptsam_auto.data.images import as_image
 from ptsam_auto.errors import BackboneError, ConfigError, SpecialistError
 from ptsam_auto.files import json_sha256, write_bytes, write_text
+from ptsam_auto.methods import sam_methods
+from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.model import Model
+from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.records import RecordError, from_json, to_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
-from ptsam_auto.specialist.record import FORMAT, BackboneRecord, SpecialistRecord
+from ptsam_auto.specialist.record import FORMAT, BackboneRecord, MemberRecord, SpecialistRecord
 
-RECORD_FILE, WEIGHTS_FILE = "specialist.json", "specialist.safetensors"
+RECORD_FILE, WEIGHTS_FILE, FOLDS_FILE = "specialist.json", "specialist.safetensors", "folds.safetensors"
+DESCRIPTORS = "descriptors"  # Name of the tensor of the descriptors, N 512, float16, in the order of data.train.
+MAX_FOLDS_BYTES = 4_000_000  # The prompts of four folds are a few KB; whole decoders are not worth their size.
 
 
 @dataclass(frozen=True)
@@ -34,20 +42,29 @@ class Specialist:
     """A trained specialist, ready to predict.
 
     Args:
-        model: The trained model.
+        model: The trained models of its members.
         record: Contents of specialist.json.
+        folds: The models of the cross-fit, one mixture for each fold; () unless they were asked for.
     """
 
-    model: Model
+    model: Mixture
     record: SpecialistRecord
+    folds: tuple[Mixture, ...] = ()
 
     @cached_property
     def identity(self) -> str:
-        """Return a hash that identifies the specialist: learned parameters, method, and backbone or nnU-Net design."""
+        """Return a hash that identifies the specialist: learned parameters, methods, and backbones or designs."""
         learned = hashlib.sha256(_learned(self.model)).hexdigest()
-        tile = self.record.scale.tile if self.record.scale else None
-        frozen = self.record.backbone.sha256 if self.record.backbone else self.record.design
-        return json_sha256([frozen, self.record.method, tile, learned])
+        members = [
+            [
+                member.backbone.sha256 if member.backbone else member.design,
+                member.method,
+                member.scale.tile if member.scale else None,
+                member.weight,
+            ]
+            for member in self.record.members
+        ]
+        return json_sha256([members, learned])
 
     def predict(self, image: np.ndarray | Image.Image | Path | str) -> np.ndarray:
         """Return the mask (H W, bool) of an image.
@@ -67,44 +84,112 @@ class Specialist:
         return self.model.probability(as_image(image, self.record.data.reading))
 
 
-def save(folder: Path, specialist: Specialist) -> None:
-    """Save a specialist in an existing folder. specialist.json is written last, so a folder with it is complete."""
+def save(
+    folder: Path,
+    specialist: Specialist,
+    folds: Sequence[Mapping[str, torch.Tensor]] = (),
+    descriptors: np.ndarray | None = None,
+) -> None:
+    """Save a specialist in an existing folder. specialist.json is written last, so a folder with it is complete.
+
+    Args:
+        folder: Existing folder.
+        specialist: Specialist to save.
+        folds: Learned parameters of each fold of the cross-fit, by name as in `Mixture.trainable`. They are saved only
+            if all of them together are small, and if all members are based on SAM.
+        descriptors: Descriptor of each training image, N 512, float16; see `methods.appearance`. They are saved with
+            the folds.
+    """
     write_bytes(folder / WEIGHTS_FILE, _learned(specialist.model))
+    tensors = {f"{number}.{name}": tensor for number, fold in enumerate(folds) for name, tensor in fold.items()}
+    on_sam = all(isinstance(model, PromptFreeSam) for model in specialist.model.models)
+    if tensors and on_sam and sum(tensor.nbytes for tensor in tensors.values()) <= MAX_FOLDS_BYTES:
+        if descriptors is not None:
+            tensors[DESCRIPTORS] = torch.from_numpy(descriptors)
+        write_bytes(folder / FOLDS_FILE, serialise(tensors))
     write_text(folder / RECORD_FILE, to_json(specialist.record, indent=2))
 
 
 def load_specialist(
-    folder: Path | str, *, backbone: str | None = None, device: str | None = None, tile: int | None = None
+    folder: Path | str,
+    *,
+    backbone: str | None = None,
+    device: str | None = None,
+    tile: int | None = None,
+    folds: bool = False,
 ) -> Specialist:
     """Load a specialist that `fit` wrote.
 
     Args:
         folder: Folder of the specialist.
-        backbone: Path of the checkpoint if it was moved; its hash must be the same.
+        backbone: Path of the checkpoint if it was moved; its hash must be that of a backbone of the specialist.
         device: Device, such as "cpu" or "cuda:0". Default: the GPU if there is one.
         tile: Side of a tile in px of the image, instead of the value that is saved with the specialist. Half of that
-            value shows the objects to the network twice as large.
+            value shows the objects to the network twice as large. In a mixture it is the value of the first member;
+            those of the others change by the same factor.
+        folds: Whether to load the models of the cross-fit too, for the uncertainty.
 
     Raises:
-        SpecialistError: The folder is not a specialist or is damaged, its backbone is not available, or it has no
-            tiles or no backbone but `tile` or `backbone` is given.
+        SpecialistError: The folder is not a specialist or is damaged, its backbone is not available, it has no tiles or
+            no backbone but `tile` or `backbone` is given, or it has no models of a cross-fit but `folds` is given.
     """
     folder = Path(folder)
     record = read_record(folder)
     if tile is not None:
-        if record.scale is None:
-            raise SpecialistError(f"{folder} does not cut images into tiles. Remove --tile.")
-        record = replace(record, scale=replace(record.scale, tile=tile))
-    if record.backbone is None and backbone is not None:
-        raise SpecialistError(f"{folder} does not use a backbone. Remove --backbone.")
-    loaded_backbone = _backbone(folder, record.backbone, backbone) if record.backbone else None
+        record = replace(record, members=_with_tile(folder, record.members, tile))
+    backbones = _backbones(folder, record.members, backbone)
     try:
-        method = registry.method(str(record.method["name"]))
-        model = method.rebuild(record.method, record.design, record.scale, loaded_backbone, device or default_device())
+        models = [_rebuilt(member, backbones, device or default_device()) for member in record.members]
     except (ConfigError, KeyError, TypeError, ValueError):
         raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
+    model = Mixture(models, [member.weight for member in record.members])
     _load_weights(model, folder / WEIGHTS_FILE)
-    return Specialist(model, record)
+    specialist = Specialist(model, record)
+    return replace(specialist, folds=tuple(load_folds(folder, specialist))) if folds else specialist
+
+
+def load_folds(folder: Path | str, specialist: Specialist) -> list[Mixture]:
+    """Load the models of the cross-fit: one mixture for each fold, trained on the images of the other folds.
+
+    Args:
+        folder: Folder of the specialist.
+        specialist: The loaded specialist; its backbones are used.
+
+    Raises:
+        SpecialistError: The folder has no models of a cross-fit, or they are damaged.
+    """
+    path = Path(folder) / FOLDS_FILE
+    if not path.is_file():
+        raise SpecialistError(
+            f"{folder} has no {FOLDS_FILE}, so its uncertainty is not known.\n"
+            "It is saved by fit if the specialist is cross-fitted and its learned parameters are small."
+        )
+    folds = []
+    for number in range(len(specialist.record.data.folds)):
+        models = []
+        for member, model in zip(specialist.record.members, specialist.model.models, strict=True):
+            assert isinstance(model, PromptFreeSam)  # Only these are saved.
+            models.append(sam_methods.build_like(model, sam_methods.config(member.method)))
+        mixture = Mixture(models, specialist.model.weights)
+        _load_weights(mixture, path, f"{number}.")
+        folds.append(mixture)
+    return folds
+
+
+def load_descriptors(folder: Path, record: SpecialistRecord) -> np.ndarray:
+    """Load the descriptor of each training image, N 512, float16, in the order of `record.data.train`.
+
+    Raises:
+        SpecialistError: The folder has no descriptors, or they are damaged.
+    """
+    path = folder / FOLDS_FILE
+    try:
+        descriptors = load_file(path)[DESCRIPTORS]
+    except (KeyError, OSError, SafetensorError):
+        descriptors = torch.zeros(0)
+    if descriptors.ndim != 2 or len(descriptors) != len(record.data.train):
+        raise SpecialistError(f"{path} has no descriptors of the training images, or is damaged. Run fit again.")
+    return descriptors.numpy()
 
 
 def read_record(folder: Path) -> SpecialistRecord:
@@ -155,15 +240,60 @@ def _learned(model: Model) -> bytes:
     return serialise({name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable().items()})
 
 
-def _backbone(folder: Path, expected: BackboneRecord, path: str | None) -> Backbone:
+def _with_tile(folder: Path, members: tuple[MemberRecord, ...], tile: int) -> tuple[MemberRecord, ...]:
+    """Return the members with another tile size: that of the first one, and the others changed by the same factor."""
+    scales = [member.scale for member in members]
+    first = scales[0]
+    if first is None:
+        raise SpecialistError(f"{folder} does not cut images into tiles. Remove --tile.")
+    if len(members) > 1 and any(scale is None or scale.tile is None for scale in scales):
+        raise SpecialistError(f"{folder} is a mixture with a relative scale, which has no tile size. Remove --tile.")
+    return tuple(
+        replace(member, scale=replace(scale, tile=round(tile * (scale.tile or 1) / (first.tile or 1))))
+        if len(members) > 1
+        else replace(member, scale=replace(scale, tile=tile))
+        for member, scale in zip(members, scales, strict=True)
+        if scale is not None
+    )
+
+
+def _rebuilt(member: MemberRecord, backbones: Mapping[str, Backbone], device: str) -> Model:
+    backbone = backbones[member.backbone.sha256] if member.backbone else None
+    method = registry.method(str(member.method["name"]))
+    return method.rebuild(member.method, member.design, member.scale, backbone, device)
+
+
+def _backbones(folder: Path, members: Sequence[MemberRecord], path: str | None) -> dict[str, Backbone]:
+    """Load the backbones of the members, by hash. `path` is the new place of one of them, or None."""
+    expected = {member.backbone.sha256: member.backbone for member in members if member.backbone}
+    if path is None:
+        return {sha256: _backbone(folder, record, None) for sha256, record in expected.items()}
+    if not expected:
+        raise SpecialistError(f"{folder} does not use a backbone. Remove --backbone.")
+    if len(expected) == 1:
+        return {sha256: _backbone(folder, record, path) for sha256, record in expected.items()}
+    moved = _backbone(folder, None, path)
+    if moved.sha256 not in expected:
+        names = ", ".join(f"{record.name} (SHA-256 {sha256[:12]}...)" for sha256, record in expected.items())
+        raise SpecialistError(
+            f"{folder} was trained with the backbones {names}, but {path} has the SHA-256 {moved.sha256[:12]}....\n"
+            "Give the checkpoint that it was trained with."
+        )
+    others = {sha256: record for sha256, record in expected.items() if sha256 != moved.sha256}
+    return {sha256: _backbone(folder, record, None) for sha256, record in others.items()} | {moved.sha256: moved}
+
+
+def _backbone(folder: Path, expected: BackboneRecord | None, path: str | None) -> Backbone:
     try:
-        backbone = find(expected.name, expected.sha256) if path is None else load(path)
+        if path is None and expected is not None:
+            return find(expected.name, expected.sha256)
+        backbone = load(str(path))
     except BackboneError as error:
         raise SpecialistError(
             f"{folder} cannot be used: {error}\n"
             "Give the checkpoint that it was trained with (--backbone FILE), or run fit again."
         ) from None
-    if backbone.sha256 != expected.sha256:
+    if expected is not None and backbone.sha256 != expected.sha256:
         raise SpecialistError(
             f"{folder} was trained with the backbone {expected.name} (SHA-256 {expected.sha256[:12]}...), but "
             f"{path} has the SHA-256 {backbone.sha256[:12]}....\nGive the checkpoint that it was trained with."
@@ -171,12 +301,14 @@ def _backbone(folder: Path, expected: BackboneRecord, path: str | None) -> Backb
     return backbone
 
 
-def _load_weights(model: Model, path: Path) -> None:
+def _load_weights(model: Model, path: Path, prefix: str = "") -> None:
+    """Load the learned parameters whose names begin with a prefix."""
     parameters = model.trainable()
     try:
-        learned = load_file(path)
+        stored = load_file(path)
     except (OSError, SafetensorError):
-        learned = {}
+        stored = {}
+    learned = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     if {name: t.shape for name, t in learned.items()} != {name: t.shape for name, t in parameters.items()}:
         raise SpecialistError(f"{path} is damaged or does not belong to its {RECORD_FILE}. Run fit again.")
     with torch.no_grad():

@@ -6,11 +6,13 @@ from typing import Any
 from ptsam_auto.data.leaks import KnownImage
 from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.sam.checkpoint import Backbone
+from ptsam_auto.specialist.calibration import Calibration
+from ptsam_auto.specialist.expected import Expected
 from ptsam_auto.specialist.scores import Scores
 from ptsam_auto.training.defaults import Sourced
 from ptsam_auto.training.scale import Scale
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,16 @@ class BackboneRecord:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """The training images and the held-out images.
+    """The training images and the test images.
 
     Args:
         folder: Name of the folder.
         fingerprint: Fingerprint of the training images; see `data.dataset.fingerprint`.
         train: Names of the training images.
         train_images: Data that is needed to recognise the training images.
-        held_out_folder: Name of the folder of the held-out images.
-        held_out: Names of the held-out images.
+        folds: Names of the images of each fold; a fold is predicted by models that were trained on the other folds.
+        test_folder: Name of the folder of the test images, or None if there are none.
+        test: Names of the test images, which are not used for the training or for the choice.
         reading: Channels and scaling, with which every image that is predicted is read.
         understood: How the folder was read: pairs of a property and its value.
     """
@@ -50,23 +53,41 @@ class DataRecord:
     fingerprint: str
     train: tuple[str, ...]
     train_images: tuple[KnownImage, ...]
-    held_out_folder: str
-    held_out: tuple[str, ...]
+    folds: tuple[tuple[str, ...], ...]
+    test_folder: str | None
+    test: tuple[str, ...]
     reading: ImageReading
     understood: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class ScoresRecord:
-    """Scores on the held-out images.
+    """The scores of a specialist.
 
     Args:
-        tuned: Scores of the specialist.
-        untuned: Scores of the untuned network, or None if the method has none.
+        crossfit: Scores on the training images; each image is predicted by models that were trained without it. None
+            if there was no cross-fitting.
+        expected: Expected Dice on new images, or None if there was no cross-fitting.
+        untuned: Scores of the untuned network on the same images, or None if the method has none.
+        test: Scores of the specialist on the test images, or None if there are none.
+        untuned_test: Scores of the untuned network on the test images, or None.
+        calibration: Expected Dice of a single new image, given the confidence of its prediction, or None if there was
+            no cross-fitting.
     """
 
-    tuned: Scores
+    crossfit: Scores | None
+    expected: Expected | None
     untuned: Scores | None
+    test: Scores | None
+    untuned_test: Scores | None
+    calibration: Calibration | None = None
+
+    @property
+    def main(self) -> Scores:
+        """Return the scores on the test images if there are any, otherwise the cross-fitted scores."""
+        scores = self.test or self.crossfit
+        assert scores is not None  # `fit` requires test images if it cannot cross-fit.
+        return scores
 
 
 @dataclass(frozen=True)
@@ -76,30 +97,26 @@ class CostRecord:
     Args:
         trainable: Number of learned parameters.
         bytes: Size of the learned parameters in bytes.
-        steps: Number of optimiser steps.
-        views: Number of saved views per image; 0 if every step used new views.
-        seconds: Time of encoding and training in the last call of `fit`. If the training was interrupted, the time
-            before the interruption is not included.
+        seconds: Time of all trainings and predictions in all calls of `fit`. The time of a training that was
+            interrupted, and continued later, is included only from its last start.
         device: Device of the training.
         workers: Number of workers.
     """
 
     trainable: int
     bytes: int
-    steps: int
-    views: int
     seconds: float
     device: str
     workers: int
 
 
 @dataclass(frozen=True)
-class SpecialistRecord:
-    """The complete specialist.json.
+class MemberRecord:
+    """A trained member: one set of learned parameters on one frozen network.
 
     Args:
-        format: Format version of this file.
-        created: Date and time, ISO 8601, UTC.
+        name: Name of the member in the portfolio, or of the method.
+        weight: Weight of its probabilities in the mixture; the sum over the members is 1.
         backbone: The backbone, or None for methods without SAM.
         adapt: "decoder", "encoder" or "scratch".
         method: Settings of the method by field; "name" is the name of the method.
@@ -109,16 +126,12 @@ class SpecialistRecord:
         scale: Scale of the images, and the size of the training images; None for nnU-Net.
         settings: Every setting with its source, by field path.
         searched: Metadata of the search that the defaults come from, without its list of images, or None.
-        seed: Random seed of the split, the initial values and the views.
-        data: Training images and held-out images.
-        scores: Scores on the held-out images.
-        warnings: Warnings for the user.
-        cost: Cost of the training.
-        versions: Versions of the packages that made the specialist.
+        steps: Number of optimiser steps.
+        views: Number of saved views per image; 0 if every step used new views.
     """
 
-    format: int
-    created: str
+    name: str
+    weight: float
     backbone: BackboneRecord | None
     adapt: str
     method: dict[str, Any]
@@ -128,6 +141,69 @@ class SpecialistRecord:
     scale: Scale | None
     settings: dict[str, Sourced]
     searched: dict[str, Any] | None
+    steps: int
+    views: int
+
+
+@dataclass(frozen=True)
+class TriedRecord:
+    """A member of the portfolio that was cross-fitted.
+
+    Args:
+        name: Name of the member.
+        share: Fraction of its steps in the cross-fit, above 0 and at most 1.
+        dice: Mean cross-fitted Dice.
+        dice_of_images: Cross-fitted Dice of each image with foreground.
+        seconds: Duration of its cross-fits.
+    """
+
+    name: str
+    share: float
+    dice: float
+    dice_of_images: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ChoiceRecord:
+    """How the members were chosen.
+
+    Args:
+        minutes: Budget of time.
+        tried: All members that were cross-fitted.
+        skipped: Name of each member that was not tried, and the time that it would have taken.
+        gain: How much better the best mixture is than the best single member, Dice, 0 to 1.
+        standard_error: Standard error of the gain, paired over the images.
+    """
+
+    minutes: float
+    tried: tuple[TriedRecord, ...]
+    skipped: tuple[tuple[str, str], ...]
+    gain: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class SpecialistRecord:
+    """The complete specialist.json.
+
+    Args:
+        format: Format version of this file.
+        created: Date and time, ISO 8601, UTC.
+        members: The members of the mixture; one if no mixture is clearly better than a single member.
+        choice: How the members were chosen from the portfolio, or None if the user chose the configuration.
+        seed: Random seed of the folds, the initial values and the views.
+        data: Training images and test images.
+        scores: Scores on images that were not used for the training.
+        warnings: Warnings for the user.
+        cost: Cost of the training.
+        versions: Versions of the packages that made the specialist.
+    """
+
+    format: int
+    created: str
+    members: tuple[MemberRecord, ...]
+    choice: ChoiceRecord | None
     seed: int
     data: DataRecord
     scores: ScoresRecord

@@ -1,4 +1,4 @@
-"""Writes report.html: overlays of held-out images, the scores and the learning curve."""
+"""Writes report.html: overlays of images, the scores, how the members were chosen, and the learning curves."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ptsam_auto.files import write_text
-from ptsam_auto.specialist.record import SpecialistRecord
+from ptsam_auto.specialist.record import SpecialistRecord, TriedRecord
 from ptsam_auto.svg import save_svg
 
 TRUE_POSITIVE = (60, 150, 255)  # Blue.
@@ -24,7 +24,7 @@ PICTURE_SIDE = 480  # Longest side of a picture in the report, px.
 
 @dataclass(frozen=True)
 class Panel:
-    """One held-out image of the report.
+    """One image of the report, with a prediction by a model that was not trained on it.
 
     Args:
         name: Name of the image.
@@ -82,20 +82,54 @@ def side_by_side(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) ->
     return np.asarray(picture)
 
 
-def learning_curve(curve: Mapping[str, Sequence[float]]) -> str:
-    """Return a figure of the loss and its parts over the steps, as SVG text.
+def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Return a figure of the loss over the steps, as SVG text: with its parts for one member, or one line per member.
 
     Args:
-        curve: Columns "step" and "loss", and the parts of the loss if they are known.
+        curves: Curve of each member: columns "step" and "loss", and the parts of the loss if they are known.
     """
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    for key, label in [("loss", "loss"), ("dice", "Dice part"), ("cross_entropy", "cross-entropy part")]:
-        if key in curve:
-            axes.plot(curve["step"], curve[key], label=label)
-    axes.set(xlabel="step", ylabel="training loss", ylim=(min(0, *curve["loss"]), None))
+    lowest = min(min(curve["loss"]) for curve in curves.values())
+    if len(curves) == 1:
+        (curve,) = curves.values()
+        for key, label in [("loss", "loss"), ("dice", "Dice part"), ("cross_entropy", "cross-entropy part")]:
+            if key in curve:
+                axes.plot(curve["step"], curve[key], label=label)
+    else:
+        for name, curve in curves.items():
+            axes.plot(curve["step"], curve["loss"], label=name)
+    axes.set(xlabel="step", ylabel="training loss", ylim=(min(0, lowest), None))
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def members_figure(tried: Sequence[TriedRecord], chosen: Mapping[str, float]) -> str:
+    """Return a figure of the cross-fitted Dice of each image, one row per member, as SVG text.
+
+    Args:
+        tried: The members that were tried.
+        chosen: Weight of each chosen member, by name.
+    """
+    rows = sorted(tried, key=lambda row: row.dice)
+    figure = Figure(figsize=(7, 0.6 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for position, row in enumerate(rows):
+        colour = "#3c96ff" if row.name in chosen else "#8a96a6"
+        points = [100 * dice for dice in row.dice_of_images]
+        axes.plot(points, [position] * len(points), "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0)
+        axes.plot([100 * row.dice] * 2, [position - 0.3, position + 0.3], color=colour, linewidth=2.5)
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set(
+        xlabel="Dice of each image by cross-fitting, in percent; the line is the mean", ylim=(-0.6, len(rows) - 0.4)
+    )
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """Return a figure as SVG text without an XML header."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
     buffer = io.StringIO()
     save_svg(figure, buffer)
     text = buffer.getvalue()
@@ -103,7 +137,11 @@ def learning_curve(curve: Mapping[str, Sequence[float]]) -> str:
 
 
 def write_report(
-    path: Path, title: str, record: SpecialistRecord, curve: Mapping[str, Sequence[float]], panels: Sequence[Panel]
+    path: Path,
+    title: str,
+    record: SpecialistRecord,
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    panels: Sequence[Panel],
 ) -> None:
     """Write report.html, which needs no other files.
 
@@ -111,23 +149,27 @@ def write_report(
         path: Path of the file.
         title: Title of the report.
         record: Contents of specialist.json.
-        curve: Columns of the learning curve; see `learning_curve`.
-        panels: Held-out images; the worst is shown first.
+        curves: Learning curve of each member; see `learning_curves`.
+        panels: Images with predictions; the worst is shown first.
     """
     template = jinja2.Environment(autoescape=True).from_string(
         (resources.files("ptsam_auto.specialist") / "report.html.j2").read_text(encoding="utf-8")
     )
-    tuned, untuned = record.scores.tuned, record.scores.untuned
-    blank = {image.name for image in tuned.images} - {image.name for image in tuned.measured}
+    main = record.scores.main
+    untuned = record.scores.untuned_test if record.scores.test else record.scores.untuned
+    blank = {image.name for image in main.images} - {image.name for image in main.measured}
+    weights = {member.name: member.weight for member in record.members}
     text = template.render(
         title=title,
         record=record,
-        tuned=tuned,
+        main=main,
+        weights=weights,
         blank=len(blank),
         blank_names=blank,
         untuned=untuned,
         untuned_dice={image.name: image.dice for image in untuned.images} if untuned else {},
-        curve=learning_curve(curve),
+        curves=learning_curves(curves) if any(curves.values()) else "",
+        members_figure=members_figure(record.choice.tried, weights) if record.choice else "",
         panels=sorted(panels, key=lambda panel: panel.dice),
         colours={
             "true_positive": TRUE_POSITIVE,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptsam_auto.specialist.record import SpecialistRecord
+from ptsam_auto.specialist.record import MemberRecord, SpecialistRecord
 from ptsam_auto.tracking.store import METRICS_PER_CALL, allowed_name, load_mlflow
 
 EXPERIMENT = "ptsam-auto"
@@ -20,7 +20,7 @@ def log_fit(
     name: str,
     folder: Path,
     record: SpecialistRecord,
-    curve: Mapping[str, Sequence[float]],
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
     overlays: dict[str, np.ndarray],
 ) -> str:
     """Log a specialist. It is called once after the training, so a slow server does not slow down the training.
@@ -29,7 +29,8 @@ def log_fit(
         name: Name of the run. The registered model is called NAME-specialist.
         folder: Folder of the finished specialist.
         record: Contents of specialist.json.
-        curve: Learning curve: the column "step", and one column per quantity.
+        curves: Learning curve of each member: the column "step", and one column per quantity. Each member is a child
+            run; so is each member of the portfolio that was tried and not chosen.
         overlays: Pictures by name, H W 3 uint8.
 
     Returns:
@@ -45,40 +46,47 @@ def log_fit(
     mlflow.set_experiment(EXPERIMENT)
     with mlflow.start_run(run_name=name) as run:
         run_id, time_ms = run.info.run_id, run.info.start_time
-        parameters = {
-            "backbone": record.backbone.name if record.backbone else "none",
-            "adapt": record.adapt,
-            "seed": record.seed,
-            **{
-                f"{part}.{key}": value
-                for part in ("method", "recipe", "augmentation")
-                for key, value in (getattr(record, part) or {}).items()
-            },
-        }
+        parameters = {"members": ", ".join(member.name for member in record.members), "seed": record.seed}
+        if len(record.members) == 1:
+            parameters |= _parameters(record.members[0])
         tags = {
             "ptsam.dataset_fingerprint": record.data.fingerprint,
-            **({"ptsam.backbone_sha256": record.backbone.sha256} if record.backbone else {}),
             **{f"ptsam.version.{package}": version for package, version in record.versions.items()},
         }
         scores = {
-            f"{network}_{measure}": getattr(network_scores, measure)
-            for network, network_scores in (("tuned", record.scores.tuned), ("untuned", record.scores.untuned))
-            if network_scores
+            f"{what}_{measure}": getattr(of_images, measure)
+            for what in ("crossfit", "untuned", "test", "untuned_test")
+            if (of_images := getattr(record.scores, what))
             for measure in ("dice", "dice_std", "iou")
         }
-        metrics = [Metric(key, value, time_ms, 0) for key, value in scores.items()]
-        for key, column in curve.items():
-            if key != "step":
-                steps = zip(column, curve["step"], strict=True)
-                metrics += [Metric(key, value, time_ms, int(step)) for value, step in steps]
-        client.log_batch(
-            run_id, params=[Param(*pair) for pair in _text(parameters)], tags=[RunTag(*pair) for pair in _text(tags)]
-        )
-        for start in range(0, len(metrics), METRICS_PER_CALL):
-            client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+        if record.scores.expected:
+            scores |= {f"expected_{name}": getattr(record.scores.expected, name) for name in ("dice", "low", "high")}
+
+        def log(run_id: str, values: Mapping[str, Any], tags: Mapping[str, Any], metrics: list[Metric]) -> None:
+            client.log_batch(
+                run_id, params=[Param(*pair) for pair in _text(values)], tags=[RunTag(*pair) for pair in _text(tags)]
+            )
+            for start in range(0, len(metrics), METRICS_PER_CALL):
+                client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+
+        log(run_id, parameters, tags, [Metric(key, value, time_ms, 0) for key, value in scores.items()])
+        chosen = {member.name: member for member in record.members}
+        tried = {member.name: member for member in record.choice.tried} if record.choice else {}
+        for child in dict.fromkeys([*tried, *chosen]):
+            metrics = _curve_metrics(curves.get(child, {}), time_ms)
+            if child in tried:
+                metrics.append(Metric("crossfit_dice", tried[child].dice, time_ms, 0))
+            about: dict[str, Any] = {"chosen": child in chosen}
+            if child in chosen:
+                about["weight"] = chosen[child].weight
+                if (backbone := chosen[child].backbone) is not None:
+                    about["backbone_sha256"] = backbone.sha256
+            with mlflow.start_run(run_name=child, nested=True) as child_run:
+                values = _parameters(chosen[child]) if child in chosen else {}
+                log(child_run.info.run_id, values, {f"ptsam.{key}": value for key, value in about.items()}, metrics)
         for title, picture in overlays.items():
             mlflow.log_image(picture, f"overlays/{allowed_name(title)}.png")
-        mlflow.log_table(_columns([asdict(image) for image in record.scores.tuned.images]), "scores.json")
+        mlflow.log_table(_columns([asdict(image) for image in record.scores.main.images]), "scores.json")
         mlflow.log_artifact(str(folder / "report.html"))
         _register(mlflow, f"{allowed_name(name)}-specialist", folder, record)
     return mlflow.get_tracking_uri()
@@ -102,7 +110,30 @@ def _register(mlflow: Any, name: str, folder: Path, record: SpecialistRecord) ->
         )
 
 
-def _text(values: dict[str, Any]) -> list[tuple[str, str]]:
+def _parameters(member: MemberRecord) -> dict[str, Any]:
+    return {
+        "backbone": member.backbone.name if member.backbone else "none",
+        "adapt": member.adapt,
+        **{
+            f"{part}.{key}": value
+            for part in ("method", "recipe", "augmentation")
+            for key, value in (getattr(member, part) or {}).items()
+        },
+    }
+
+
+def _curve_metrics(curve: Mapping[str, Sequence[float]], time_ms: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [
+        Metric(key, value, time_ms, int(step))
+        for key, column in curve.items()
+        if key != "step"
+        for value, step in zip(column, curve["step"], strict=True)
+    ]
+
+
+def _text(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in values.items()]
 
 

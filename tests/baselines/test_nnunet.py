@@ -150,7 +150,7 @@ def test_stopped_in_the_middle_it_goes_on_and_predicts(tmp_path, monkeypatch):
 def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
     folder = write_folder(tmp_path / "discs", 6)
     settings = {f"nnunet.{name}": value for name, value in asdict(TINY).items()}
-    made = fit(folder, method="nnunet", settings=settings, device="cpu", seed=3)
+    made = fit(folder, method="nnunet", settings=settings, device="cpu", seed=3, folds=2)
     out = tmp_path / "discs-specialist"
     assert sorted(path.name for path in out.iterdir()) == ["report.html", "specialist.json", "specialist.safetensors"]
     loaded = load_specialist(out, device="cpu")
@@ -160,13 +160,16 @@ def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
     assert loaded.identity == made.identity
 
     about = json.loads((out / "specialist.json").read_text())
-    assert about["backbone"] is about["scores"]["untuned"] is None
+    (member,) = about["members"]
+    assert member["backbone"] is about["scores"]["untuned"] is None
+    assert len(about["scores"]["crossfit"]["images"]) == 6
     assert about["cost"]["trainable"] == sum(parameter.numel() for parameter in made.model.trainable().values())
-    assert about["settings"]["nnunet.epochs"] == {"value": 4, "source": "set by the user"}
+    assert member["settings"]["nnunet.epochs"] == {"value": 4, "source": "set by the user"}
     report = (out / "report.html").read_text()
     assert "nnunet" in report
     assert "untuned" not in report
-    (run,) = store.search_runs([store.get_experiment_by_name("ptsam-auto").experiment_id])
+    runs = store.search_runs([store.get_experiment_by_name("ptsam-auto").experiment_id])
+    (run,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(store.get_metric_history(run.info.run_id, "loss")) == TINY.epochs
 
     predict(PredictOptions(out, [folder / "images"], tmp_path / "masks"), Terminal.silent())
@@ -175,7 +178,7 @@ def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
         load_specialist(out, backbone="nano")
 
     # What a stranger's specialist names is not run.
-    architecture = about["design"]["plans"]["configurations"]["2d"]["architecture"]
+    architecture = member["design"]["plans"]["configurations"]["2d"]["architecture"]
     for part, evil in [("network_class_name", "subprocess.Popen"), ("conv_op", "torch.nn.functional.os.system")]:
         kept = dict(architecture, arch_kwargs=dict(architecture["arch_kwargs"]))
         (architecture if part in architecture else architecture["arch_kwargs"])[part] = evil
@@ -184,7 +187,7 @@ def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
             load_specialist(out)
         architecture.clear()
         architecture.update(kept)
-    del about["design"]["plans"]
+    del member["design"]["plans"]
     (out / "specialist.json").write_text(json.dumps(about))
     with pytest.raises(SpecialistError, match="is damaged"):
         load_specialist(out)

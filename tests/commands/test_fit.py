@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError
+from ptsam_auto.specialist.artifact import load_folds
 from ptsam_auto.specialist.scores import evaluate
 from ptsam_auto.training.defaults import Sourced
 from ptsam_auto.training.scale import Scale
@@ -32,7 +33,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def quick(folder, toy, **rest):
-    return fit(folder, **{"backbone": toy, "settings": QUICK, "track": False, **rest})
+    return fit(folder, **{"backbone": toy, "settings": QUICK, "folds": 2, "track": False, **rest})
 
 
 def learned(folder):
@@ -42,39 +43,108 @@ def learned(folder):
 def test_a_folder_becomes_a_specialist(discs, toy, tmp_path):
     made = quick(discs, toy)
     out = tmp_path / "discs-specialist"
-    assert sorted(path.name for path in out.iterdir()) == ["report.html", "specialist.json", "specialist.safetensors"]
+    files = ["folds.safetensors", "report.html", "specialist.json", "specialist.safetensors"]
+    assert sorted(path.name for path in out.iterdir()) == files
     assert (out / "specialist.safetensors").stat().st_size < 1024 * PROMPTS + 800, "a prompt is 1 KB"
+    assert (out / "folds.safetensors").stat().st_size < 2 * 1024 * PROMPTS + 6 * 1024 + 1000, "two folds, six images"
     image = np.asarray(Image.open(discs / "images" / "disc00.png"))
     assert np.array_equal(load_specialist(out).predict(image), made.predict(image))
 
     about = json.loads((out / "specialist.json").read_text())
     assert about["cost"]["trainable"] == 256 * PROMPTS
-    assert about["cost"]["views"] == 2
-    assert about["settings"]["recipe.epochs"] == {"value": 3, "source": "set by the user"}
-    assert about["settings"]["recipe.steps_per_epoch"] == {"value": 2, "source": "set by the user"}
-    assert about["settings"]["recipe.batch_size"] == {"value": 2, "source": "paper, Sec. 4.1.3"}
+    (member,) = about["members"]
+    assert (member["name"], member["weight"], member["views"], member["steps"]) == ("ptsam", 1.0, 2, 6)
+    assert member["settings"]["recipe.epochs"] == {"value": 3, "source": "set by the user"}
+    assert member["settings"]["recipe.steps_per_epoch"] == {"value": 2, "source": "set by the user"}
+    assert member["settings"]["recipe.batch_size"] == {"value": 2, "source": "paper, Sec. 4.1.3"}
+    assert about["choice"] is None, "there was nothing to choose"
     report = (out / "report.html").read_text()
     assert "<svg" in report
     assert "data:image/jpeg;base64," in report
     assert not re.search(r"""(src|href|url)[=(]["']?http""", report), "the report needs the network"
 
 
-def test_it_measures_on_images_it_never_trained_on(discs, toy, tmp_path):
-    about = quick(discs, toy).record
-    train, held_out = set(about.data.train), set(about.data.held_out)
-    assert (len(train), len(held_out)) == (5, 1)
-    assert not train & held_out
-    assert {image.name for image in about.scores.tuned.images} == held_out
-    assert {image.name for image in about.scores.untuned.images} == held_out
-    pairs = [pair for pair in read_folder(discs).pairs if pair.name in held_out]
-    again = evaluate(load_specialist(tmp_path / "discs-specialist").predict, pairs)
-    assert again == about.scores.tuned
+def test_every_image_trains_and_is_measured_by_a_model_that_never_saw_it(discs, toy, tmp_path):
+    made = quick(discs, toy, folds=4)
+    about, names = made.record, {f"disc0{i}" for i in range(6)}
+    assert set(about.data.train) == names
+    assert sorted(name for fold in about.data.folds for name in fold) == sorted(names)
+    assert len(about.data.folds) == 4
+    assert {image.name for image in about.scores.crossfit.images} == names
+    assert {image.name for image in about.scores.untuned.images} == names
+    assert (about.scores.test, about.data.test) == (None, ())
+    assert about.scores.expected.low <= about.scores.crossfit.dice <= about.scores.expected.high
+
+    pairs = {pair.name: pair for pair in read_folder(discs).pairs}
+    folds = load_folds(tmp_path / "discs-specialist", made)
+    again = {
+        score.name: score
+        for fold, model in zip(about.data.folds, folds, strict=True)
+        for score in evaluate(model.predict, [pairs[name] for name in fold]).images
+    }
+    assert again == {score.name: score for score in about.scores.crossfit.images}
 
 
 def test_own_test_images_leave_all_others_for_training(discs, toy, tmp_path):
     test = write_folder(tmp_path / "test", 3, start=10)
-    data = quick(discs, toy, test=test).record.data
-    assert (len(data.train), data.held_out_folder, len(data.held_out)) == (6, "test", 3)
+    about = quick(discs, toy, test=test).record
+    assert (len(about.data.train), about.data.test_folder, len(about.data.test)) == (6, "test", 3)
+    assert sorted(image.name for image in about.scores.test.images) == sorted(about.data.test)
+    assert about.scores.main == about.scores.test
+    again = evaluate(load_specialist(tmp_path / "discs-specialist").predict, read_folder(test).pairs)
+    assert again == about.scores.test
+    assert len(about.scores.crossfit.images) == 6, "both are measured"
+    assert len(about.scores.untuned_test.images) == 3
+
+
+def test_without_cross_fitting_the_test_images_are_the_only_score(discs, toy, tmp_path):
+    test = write_folder(tmp_path / "test", 3, start=10)
+    made = quick(discs, toy, test=test, folds=0)
+    scores = made.record.scores
+    assert (scores.crossfit, scores.expected, scores.untuned, made.record.data.folds) == (None, None, None, ())
+    assert len(scores.test.images) == 3
+    assert not (tmp_path / "discs-specialist" / "folds.safetensors").exists()
+    assert "test images" in (tmp_path / "discs-specialist" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("folds", [0, 1])
+def test_without_cross_fitting_and_test_images_nothing_could_be_measured(discs, toy, folds):
+    with pytest.raises(DatasetError) as error:
+        quick(discs, toy, folds=folds)
+    assert str(error.value) == (
+        f"{discs}/ has 1 problem:\n"
+        f"  --folds is {folds}, so there is no cross-fitting, and there are no test images\n"
+        "Add images, or give a folder of test images: --test DIR"
+    )
+
+
+def test_one_image_and_test_images_are_enough(toy, tmp_path):
+    folder, test = write_folder(tmp_path / "one", 1), write_folder(tmp_path / "test", 2, start=10)
+    about = quick(folder, toy, test=test).record
+    assert (len(about.data.train), about.data.folds, about.scores.crossfit) == (1, (), None)
+    assert len(about.scores.test.images) == 2
+
+
+def with_parts(folder, count, held_out):
+    """A folder whose images are divided by it into train/ and test/."""
+    write_folder(folder / "train", count)
+    write_folder(folder / "test", held_out, start=count)
+    return folder
+
+
+def test_images_that_the_dataset_assigns_to_a_test_part_are_its_test_images(toy, tmp_path):
+    about = quick(with_parts(tmp_path / "both", 4, 2), toy).record
+    assert (len(about.data.train), about.data.test_folder) == (4, "both")
+    assert sorted(image.name for image in about.scores.test.images) == sorted(about.data.test)
+    assert len(about.data.test) == 2
+    assert not set(about.data.train) & set(about.data.test)
+    assert len(about.scores.crossfit.images) == 4
+
+
+def test_with_a_test_folder_all_parts_of_the_dataset_are_trained_on(toy, tmp_path):
+    folder, test = with_parts(tmp_path / "both", 4, 2), write_folder(tmp_path / "other", 2, start=10)
+    data = quick(folder, toy, test=test).record.data
+    assert (len(data.train), data.test_folder, len(data.test)) == (6, "other", 2)
 
 
 def test_test_images_that_are_trained_on_are_refused(discs, toy, tmp_path):
@@ -94,7 +164,7 @@ def test_one_image_is_too_few(toy, tmp_path):
         quick(folder, toy)
     assert str(error.value) == (
         f"{folder}/ has 1 problem:\n"
-        "1 image; expected at least 2, because one is held out as a test image\n"
+        "1 image; expected at least 2, because each image is predicted by a model that was trained without it\n"
         "Add images, or give a folder of test images: --test DIR"
     ).replace("\n1 image", "\n  1 image")
 
@@ -102,7 +172,7 @@ def test_one_image_is_too_few(toy, tmp_path):
 def test_tuning_the_encoder(discs, toy):
     made = quick(discs, toy, adapt="encoder", settings={**QUICK, "recipe.views": 0})
     assert made.record.cost.trainable == 256 * 8 + 2 * 8 * 24
-    assert made.record.cost.views == 0
+    assert made.record.members[0].views == 0
 
 
 def test_a_bank_under_a_tuned_encoder_is_refused(discs, toy):
@@ -124,17 +194,18 @@ def test_a_rival_goes_through_the_same_doors(discs, toy, tmp_path, method, adapt
     fresh = {"recipe.views": 0} if adapt == "encoder" or method == "samed" else {}
     made = quick(discs, toy, method=method, adapt=adapt, settings={**QUICK, **fresh})
     ours = quick(discs, toy, out="ours")
-    assert (made.record.method["name"], made.record.cost.trainable) == (method, numbers)
-    assert made.record.settings["method.name"] == Sourced(method, "the selected method")
+    (member,), (our,) = made.record.members, ours.record.members
+    assert (member.name, member.method["name"], made.record.cost.trainable) == (method, method, numbers)
+    assert member.settings["method.name"] == Sourced(method, "the selected method")
     assert made.record.scores.untuned == ours.record.scores.untuned, "the untuned SAM is the same for all"
-    shared = {name: value for name, value in ours.record.recipe.items() if name not in ("learning_rate", "views")}
-    assert shared.items() <= made.record.recipe.items(), "the budget is the same for all"
+    shared = {name: value for name, value in our.recipe.items() if name not in ("learning_rate", "views")}
+    assert shared.items() <= member.recipe.items(), "the budget is the same for all"
     out = tmp_path / "discs-specialist"
     assert made.record.cost.bytes == 4 * numbers
     assert 0 < (out / "specialist.safetensors").stat().st_size - 4 * numbers < 25_000, "learned numbers, their names"
     image = np.asarray(Image.open(discs / "images" / "disc00.png"))
     assert np.array_equal(load_specialist(out).predict(image), made.predict(image))
-    assert f"method {method}" in (out / "report.html").read_text()
+    assert f"&middot; {method} &middot;" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("wrong", "message"), [
@@ -203,7 +274,7 @@ def test_a_place_that_cannot_be_written_to_costs_no_time(discs, toy, tmp_path):
 def command(folder, toy, out):
     program = (
         "import sys; from ptsam_auto import fit; from ptsam_auto.terminal import Terminal;"
-        "fit(sys.argv[1], backbone=sys.argv[2], out=sys.argv[3], track=False, terminal=Terminal(),"
+        "fit(sys.argv[1], backbone=sys.argv[2], out=sys.argv[3], folds=2, track=False, terminal=Terminal(),"
         "settings={'recipe.epochs': 40, 'recipe.steps_per_epoch': 2, 'recipe.views': 2})"
     )
     return [sys.executable, "-c", program, str(folder), toy, str(out)]
@@ -213,7 +284,8 @@ def command(folder, toy, out):
 def test_killed_at_any_moment_it_continues_and_ends_with_the_same_prompts(discs, toy, tmp_path):
     subprocess.run(command(discs, toy, "undisturbed"), check=True, capture_output=True)
     kills = 0
-    for moment in ("bank", "checkpoint.safetensors"):
+    for moment in ("bank", "member-0-1000/fold-0/fold.json", "member-0-1000/fold-1/checkpoint.safetensors",
+                   "final-0/checkpoint.safetensors"):  # fmt: skip
         running = subprocess.Popen(command(discs, toy, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         watched = tmp_path / "killed" / "in_progress" / moment
         while running.poll() is None and not (watched.exists() and (watched.is_file() or any(watched.iterdir()))):
@@ -222,10 +294,11 @@ def test_killed_at_any_moment_it_continues_and_ends_with_the_same_prompts(discs,
             os.kill(running.pid, signal.SIGKILL)
             kills += 1
         running.wait()
-    assert kills == 2, "too quick to be killed"
+    assert kills == 4, "too quick to be killed"
     last = subprocess.run(command(discs, toy, "killed"), check=True, capture_output=True, text=True)
     assert "Continuing after epoch" in last.stderr
     assert learned(Path("killed")) == learned(Path("undisturbed"))
+    assert Path("killed/folds.safetensors").read_bytes() == Path("undisturbed/folds.safetensors").read_bytes()
     assert not (tmp_path / "killed" / "in_progress").exists()
 
 
@@ -237,11 +310,16 @@ def test_the_run_is_in_mlflow_with_a_model_that_predicts(discs, toy, tmp_path, m
     discs = discs.rename(tmp_path / "discs, v1.0: final")  # MLflow refuses most of these characters in names
     made = quick(discs, toy, track=True)
     runs = mlflow.search_runs(experiment_names=["ptsam-auto"], output_format="list")
-    assert len(runs) == 1
-    data = runs[0].data
-    assert (data.params["method.name"], data.params["recipe.epochs"]) == ("ptsam", "3")
-    assert data.metrics["tuned_dice"] == pytest.approx(made.record.scores.tuned.dice)
-    assert len(mlflow.MlflowClient().get_metric_history(runs[0].info.run_id, "loss")) == 3
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    (child,) = [run for run in runs if run is not parent]
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (child.info.run_name, child.data.tags["ptsam.chosen"]) == ("ptsam", "True")
+    for run in (parent, child):
+        assert (run.data.params["method.name"], run.data.params["recipe.epochs"]) == ("ptsam", "3")
+    scores = made.record.scores
+    assert parent.data.metrics["crossfit_dice"] == pytest.approx(scores.crossfit.dice)
+    assert parent.data.metrics["expected_dice"] == pytest.approx(scores.expected.dice)
+    assert len(mlflow.MlflowClient().get_metric_history(child.info.run_id, "loss")) == 3
     model = mlflow.pyfunc.load_model("models:/discs_ v1_0_ final-specialist/1")
     image = np.asarray(Image.open(discs / "images" / "disc00.png"))
     assert np.array_equal(model.predict(image[None])[0].astype(bool), made.predict(image))
@@ -267,9 +345,9 @@ def mosaic(folder):
 
 def test_a_field_larger_than_the_training_images_is_seen_at_their_scale(discs, toy):
     made = quick(discs, toy)
-    assert made.record.scale == Scale(2, 36, 64, 64), "two overlapping tiles along 64 px"
+    assert made.record.members[0].scale == Scale(2, 36, 64, 64), "two overlapping tiles along 64 px"
     field = mosaic(discs)
-    tiling = made.model.tiling
+    tiling = made.model.models[0].tiling
     assert len(tiling.boxes(*field.shape[:2], 64)) == 4 * 5, "as large as on the training images, so there are more"
     small = np.asarray(Image.open(discs / "images" / "disc00.png"))[:20, :30]
     assert tiling.frame(20, 30, 64) == (36, 53), "a smaller image is enlarged as much as all, and padded"
@@ -278,14 +356,14 @@ def test_a_field_larger_than_the_training_images_is_seen_at_their_scale(discs, t
     assert np.array_equal(again.probability(field), made.probability(field))
 
     relative = quick(discs, toy, out="relative", settings={**QUICK, "method.scale": "relative"})
-    assert relative.record.scale == Scale(2, None, 64, 64)
-    assert len(relative.model.tiling.boxes(*field.shape[:2], 64)) == 4
+    assert relative.record.members[0].scale == Scale(2, None, 64, 64)
+    assert len(relative.model.models[0].tiling.boxes(*field.shape[:2], 64)) == 4
 
 
 def test_a_scale_can_be_asked_for_when_loading(discs, toy):
     quick(discs, toy)
     other = load_specialist("discs-specialist", tile=32)
-    assert other.model.tiling.side == 32
+    assert other.model.models[0].tiling.side == 32
     assert other.identity != load_specialist("discs-specialist").identity, "its masks are others"
 
 

@@ -5,7 +5,14 @@ from typing import get_args
 
 from ptsam_auto import registry
 from ptsam_auto.commands.command_line import described_fields
-from ptsam_auto.commands.options import CompareOptions, FitMethodName, FitOptions, SamMethodName
+from ptsam_auto.commands.options import (
+    CompareOptions,
+    EvaluateOptions,
+    FitMethodName,
+    FitOptions,
+    PredictOptions,
+    SamMethodName,
+)
 from ptsam_auto.compare.entries import ENTRIES
 from ptsam_auto.methods import sam_methods
 from ptsam_auto.sam import checkpoint
@@ -16,7 +23,11 @@ def help_of(options, name):
 
 
 def test_every_backbone_is_in_the_help():
-    assert f"nano), {', '.join(checkpoint.NAMES)}, or the path of a checkpoint." in help_of(FitOptions, "backbone")
+    assert f"portfolio uses), {', '.join(checkpoint.NAMES)}, the path of a checkpoint, or " in help_of(
+        FitOptions, "backbone"
+    )
+    for options in (FitOptions, PredictOptions, EvaluateOptions):
+        assert checkpoint.MEDSAM in help_of(options, "backbone")
 
 
 def test_every_method_can_be_chosen():

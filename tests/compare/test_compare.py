@@ -2,26 +2,30 @@
 
 import importlib.util
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 from pyarrow import parquet
 
 from ptsam_auto.api import compare
 from ptsam_auto.baselines.nnunet import NnunetConfig
 from ptsam_auto.commands.compare import trainings_of, warnings_of
 from ptsam_auto.commands.options import CompareOptions
-from ptsam_auto.compare.entries import ENTRIES, Conditions, entries_by_name
+from ptsam_auto.compare.entries import ENTRIES, UNTUNED, Conditions, entries_by_name
 from ptsam_auto.compare.paper_figures import write_figures
 from ptsam_auto.compare.presets import PRESETS
 from ptsam_auto.compare.record import Event, Failed, Finished, TrainingKey
 from ptsam_auto.compare.results import Result, mean_and_std, not_significantly_worse, results_of, table_2
-from ptsam_auto.compare.training import Outcome
+from ptsam_auto.compare.training import Outcome, Training, train
 from ptsam_auto.errors import ConfigError, OutputError
 from ptsam_auto.experiment import journal
-from ptsam_auto.experiment.folds import NamedDataset
-from ptsam_auto.sam.checkpoint import Backbone
+from ptsam_auto.experiment.folds import Fold, NamedDataset
+from ptsam_auto.experiment.workspace import Workspace
+from ptsam_auto.sam.checkpoint import Backbone, load
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import Settings
@@ -189,6 +193,25 @@ def test_a_comparison_on_toys_from_folders_to_figures(ray, toy, tmp_path, monkey
         OutputError, match=r"^out contains a comparison with other options:\n  sizes: \[2, 4\] in the folder, "
     ):
         compare([folder], **{**asked, "sizes": (2, 3)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("entry", "steps", "trainable"), [
+    (ENTRIES["ptsam"], 2, 2048), (ENTRIES["random"], 2, 2048), (UNTUNED, 0, 0),
+], ids=lambda value: getattr(value, "name", None))  # fmt: skip
+def test_an_entry_on_a_tiny_vit_is_trained_and_measured(entry, steps, trainable, tiny, tmp_path):
+    backbone = load(tiny)
+    quick = {"recipe.epochs": 1, "recipe.steps_per_epoch": 2, "recipe.batch_size": 1, "recipe.views": 1}
+    trainer = entry.trainer(Conditions(backbone, quick, tmp_path / "bank"))
+    trainer = pickle.loads(pickle.dumps(trainer))  # as another process receives it
+    fold = Fold("discs/0", 0, tuple(pairs(2)), tuple(pairs(2, start=10)))
+    training = Training("discs", fold, 2, entry.name, trainer, save_masks=True)
+    outcome = train(training, Workspace(backbone, tmp_path, torch.get_num_threads(), "cpu"))
+    assert (outcome.steps, outcome.trainable, outcome.bytes) == (steps, trainable, 4 * trainable)
+    assert outcome.dice.keys() == {"disc10", "disc11"}
+    assert all(0 <= dice <= 1 for dice in outcome.dice.values())
+    with Image.open(tmp_path / "masks" / "discs" / entry.name / "0.png") as mask:
+        assert mask.size == (64, 48)
 
 
 def interrupted(trainings, workspace, wants, journal, **options):

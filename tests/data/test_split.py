@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from ptsam_auto.data.dataset import Pair
-from ptsam_auto.data.split import hold_out
+from ptsam_auto.data.split import assigned, cross_folds, hold_out, sample_of
 from ptsam_auto.errors import ConfigError
 
 
@@ -52,3 +54,73 @@ def test_a_share_of_everything_is_refused():
     with pytest.raises(ConfigError) as raised:
         hold_out(pairs(3), 1.0)
     assert str(raised.value) == "the held-out fraction is 1.0; expected at least 0 and below 1"
+
+
+def grouped(sizes, blank=()):
+    """Pairs of groups with these sizes; the groups in `blank` have no foreground."""
+    return [
+        Pair(f"{group}-{i}", f"digest {group} {i}", lambda: None, group=str(group), blank=group in blank)
+        for group, size in enumerate(sizes)
+        for i in range(size)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("count", "sizes"), [(16, [4, 4, 4, 4]), (6, [2, 2, 1, 1]), (3, [1, 1, 1]), (1, [1])])
+def test_every_image_is_in_exactly_one_fold(count, sizes, seed):
+    folds = cross_folds(pairs(count), 4, seed)
+    assert sorted(map(len, folds), reverse=True) == sizes
+    assert sorted(index for fold in folds for index in fold) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_folds_nothing_is_divided(count):
+    assert cross_folds(pairs(3), count) == ((0, 1, 2),)
+
+
+def test_folds_ignore_names_and_order_and_depend_on_the_seed():
+    def contents(given, seed=0):
+        return [{given[index].digest for index in fold} for fold in cross_folds(given, 4, seed)]
+
+    assert contents(pairs(20)) == contents(pairs(20, "renamed")[::-1])
+    assert contents(pairs(20)) != contents(pairs(20), seed=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_is_never_divided_between_folds(seed):
+    given = grouped([5, 3, 1, 1, 1, 2, 3])
+    folds = cross_folds(given, 4, seed)
+    of_fold = [{given[index].group for index in fold} for fold in folds]
+    assert sum(map(len, of_fold)) == 7, "a group is in one fold only"
+    assert sorted(map(len, folds)) == [3, 4, 4, 5], "about equally large"
+
+
+def test_fewer_groups_than_folds_make_fewer_folds_and_one_group_is_divided():
+    assert len(cross_folds(grouped([3, 3]), 4)) == 2
+    assert len(cross_folds(grouped([6]), 4)) == 4, "else there would be no cross-fitting at all"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_blank_images_are_spread_and_every_training_set_keeps_foreground(seed):
+    given = grouped([1] * 8, blank=range(4))
+    folds = cross_folds(given, 4, seed)
+    assert [sum(given[index].blank for index in fold) for fold in folds] == [1] * 4
+    two = grouped([1] * 9, blank=range(7))
+    for fold in cross_folds(two, 4, seed):
+        assert any(not two[index].blank for index in range(9) if index not in fold)
+
+
+def test_images_that_the_user_has_assigned_to_a_test_set_are_not_for_training():
+    given = [Pair(str(i), f"digest {i}", lambda: None, part="held out" if i < 2 else "") for i in range(5)]
+    train, test = assigned(given)
+    assert ({pair.name for pair in train}, {pair.name for pair in test}) == ({"2", "3", "4"}, {"0", "1"})
+    assert assigned(pairs(3))[1] == ()
+
+
+def test_a_sample_of_many_images_keeps_groups_together_and_is_the_same_again():
+    many = tuple(replace(pair, group=f"patient {i // 5}") for i, pair in enumerate(pairs(100)))
+    sample = sample_of(many, 64)
+    assert 64 <= len(sample) < 70
+    assert {pair.group for pair in sample}.isdisjoint({pair.group for pair in set(many) - set(sample)})
+    assert sample == sample_of(tuple(reversed(many)), 64)
+    assert sample_of(many, 100) == many

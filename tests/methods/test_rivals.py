@@ -8,6 +8,7 @@ from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods import sam_methods
 from ptsam_auto.methods.autosam import BACKGROUND, FOREGROUND, AutoSAMConfig
 from ptsam_auto.methods.cellseg1 import CellSeg1Config
+from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.methods.samed import SAMedConfig
 from ptsam_auto.sam import checkpoint
@@ -19,7 +20,7 @@ from ptsam_auto.training.bank import FeatureBank
 from ptsam_auto.training.loop import epochs, start
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import FreshViews
-from tests.specialist.records import record
+from tests.specialist.records import member, record
 from tests.toys import sample, sampler, toy_sam
 
 TABLE_1 = {
@@ -130,7 +131,7 @@ def test_a_specialist_comes_back_as_it_went(config, toy, tmp_path):
     backbone = checkpoint.load(toy)
     training, views = fresh(config, backbone.sam)
     next(epochs(training, views, RECIPE))
-    save(tmp_path, Specialist(training.model, record(backbone, config)))
+    save(tmp_path, Specialist(Mixture([training.model], [1.0]), record(member(backbone, config))))
     image = sample(0).image
     assert np.array_equal(load_specialist(tmp_path).probability(image), training.model.probability(image))
 

@@ -8,10 +8,11 @@ from PIL import Image
 
 from ptsam_auto.errors import SpecialistError
 from ptsam_auto.files import file_sha256
+from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.ptsam import PTSAMConfig, build
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.specialist.artifact import Specialist, load_specialist, save
-from tests.specialist.records import record
+from tests.specialist.records import member, record
 from tests.toys import sample, toy_checkpoint
 
 
@@ -23,7 +24,7 @@ def saved(tmp_path, toy):
     model = build(backbone.sam, config, seed=5)
     folder = tmp_path / "specialist"
     folder.mkdir()
-    save(folder, Specialist(model, record(backbone, config)))
+    save(folder, Specialist(Mixture([model], [1.0]), record(member(backbone, config))))
     return folder, model
 
 
@@ -67,7 +68,7 @@ def test_grey_sixteen_bit_and_files_are_read_as_the_training_images_were(saved, 
 def test_a_moved_backbone_can_be_named(saved, toy, tmp_path):
     folder, _ = saved
     about = json.loads((folder / "specialist.json").read_text())
-    about["backbone"]["name"] = str(tmp_path / "gone.safetensors")
+    about["members"][0]["backbone"]["name"] = str(tmp_path / "gone.safetensors")
     (folder / "specialist.json").write_text(json.dumps(about))
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
@@ -88,7 +89,7 @@ def test_other_weights_are_refused(saved, tmp_path):
 def test_a_specialist_of_older_nano_weights_is_refused(saved):
     folder, _ = saved
     about = json.loads((folder / "specialist.json").read_text())
-    about["backbone"] = {"name": "nano", "sha256": "0" * 64}
+    about["members"][0]["backbone"] = {"name": "nano", "sha256": "0" * 64}
     (folder / "specialist.json").write_text(json.dumps(about))
     found = file_sha256(checkpoint.nano_path())
     with pytest.raises(SpecialistError) as error:
@@ -130,7 +131,8 @@ def test_a_damaged_description(saved, content, what):
 def test_a_description_with_a_wrong_field_is_refused_not_a_traceback(saved, field, value, message):
     folder, _ = saved
     about = json.loads((folder / "specialist.json").read_text())
-    (folder / "specialist.json").write_text(json.dumps({**about, field: value}))
+    (about["members"][0] if field == "method" else about)[field] = value
+    (folder / "specialist.json").write_text(json.dumps(about))
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
     assert str(error.value) == f"{folder}/specialist.json is damaged{message}. Run fit again."
@@ -142,7 +144,7 @@ def test_a_later_format(saved):
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
     assert str(error.value) == (
-        f"{folder}/specialist.json has format 99, but this version of ptsam-auto reads format 2.\n"
+        f"{folder}/specialist.json has format 99, but this version of ptsam-auto reads format 3.\n"
         "Use the version of ptsam-auto that wrote it, or run fit again."
     )
 

@@ -9,7 +9,7 @@ from ptsam_auto.sam import checkpoint
 from ptsam_auto.specialist.report import PICTURE_SIDE, Panel, overlay, side_by_side, write_report
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.training.scale import Scale
-from tests.specialist.records import record
+from tests.specialist.records import member, record
 
 
 def test_missed_is_orange_invented_is_red_and_the_rest_keeps_its_look():
@@ -38,22 +38,25 @@ def test_large_images_are_shown_small():
 
 
 def test_the_report_shows_what_was_understood_and_a_blank_image_has_no_dice(tmp_path, toy):
-    made = record(checkpoint.load(toy), PTSAMConfig())
+    made = record(member(checkpoint.load(toy), PTSAMConfig(), scale=Scale(2, 288, 500, 520)))
     scores = Scores.of([ImageScore("b", 0.5, 0.4, 0.3), ImageScore("empty", 0.0, 0.0, 0.02, blank=True)])
     made = replace(
         made,
-        scale=Scale(2, 288, 500, 520),
         data=replace(made.data, understood=(("mask values", "1 [red] is foreground"),)),
-        scores=replace(made.scores, tuned=scores),
+        scores=replace(made.scores, crossfit=scores),
     )
     picture = np.zeros((4, 8, 3), np.uint8)
     curve = {"step": [1.0, 2.0], "loss": [0.5, 0.4]}
     panels = [Panel(image.name, image.dice, None, picture) for image in scores.images]
-    write_report(tmp_path / "report.html", "discs", made, curve, panels)
+    write_report(tmp_path / "report.html", "discs", made, {"ptsam": curve}, panels)
     text = " ".join((tmp_path / "report.html").read_text().split())
     assert "<th>mask values</th><td>1 [red] is foreground</td>" in text
     assert "288 px of an image at a time" in text
-    assert "in percent, on 1 image that was not used" in text
+    assert "58.0</span> Dice, in percent, is expected on new images of this kind" in text
+    assert "the 95 % interval of the mean is 40.0 to 80.0" in text
+    assert "All 2 images were used for the training" in text
+    assert "(cross-fitting with 2 folds)" in text
+    assert "2.0 points are subtracted, because the best of several looks better" in text
     assert "On average 2.00 % of its area was called foreground" in text
     assert "<figcaption>empty: blank</figcaption>" in text
     assert "<td>empty</td>" not in text

@@ -56,7 +56,7 @@ def test_a_parent_and_a_child_a_trial(store, tmp_path):
     assert artifacts == ["figures", "search.json", "toy.yaml"]
     assert set(children) == {"trial 0", "trial 1", "trial 2"}
     child = children["trial 1"]
-    assert child.data.params == {"recipe.epochs": "1"}
+    assert child.data.params == {"backbone": "nano", "adapt": "decoder", "recipe.epochs": "1"}
     history = store.get_metric_history(child.info.run_id, "dice")
     assert [(point.step, pytest.approx(point.value)) for point in history] == [(20, 0.65), (40, 0.7)]
     assert child.data.metrics["dice discs split 1"] == pytest.approx(0.8)

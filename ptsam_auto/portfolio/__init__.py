@@ -1,0 +1,1 @@
+"""A frozen portfolio of configurations, and the choice among them by cross-fitting on the user's own images."""

@@ -1,0 +1,130 @@
+"""Estimates how long the trainings of a member take on this machine."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ptsam_auto.data.dataset import Pair
+from ptsam_auto.methods import sam_methods
+from ptsam_auto.training.bank import VIEWS_PER_FILE
+from ptsam_auto.training.recipe import Recipe
+from ptsam_auto.training.scale import MAX_IMAGES, scale_of
+from ptsam_auto.training.trainer import SamTrainer
+
+
+def shortened(recipe: Recipe, share: float) -> Recipe:
+    """Return a recipe with a fraction of the steps and of the views, and with a complete learning rate schedule.
+
+    Args:
+        recipe: Complete recipe.
+        share: Fraction, above 0 and at most 1.
+    """
+    if share >= 1:
+        return recipe
+    views = max(VIEWS_PER_FILE, round(recipe.views * share)) if recipe.views else 0
+    return replace(recipe, epochs=max(1, round(recipe.epochs * share)), views=min(views, recipe.views))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Durations on this machine, seconds.
+
+    Args:
+        encode: Duration of one pass of one view or tile through the image encoder, without gradients.
+        step: Duration of one training step, with features that are already encoded if the encoder is frozen.
+        decode: Duration of one pass of one tile through the mask decoder.
+    """
+
+    encode: float
+    step: float
+    decode: float
+
+
+class Cost:
+    """Estimates the durations of the trainings of one member.
+
+    Args:
+        trainer: Trainer of the member.
+        pairs: Annotated images that are cross-fitted.
+        train: Number of all annotated images.
+        device: Device, such as "cpu" or "cuda:0".
+    """
+
+    def __init__(self, trainer: SamTrainer, pairs: Sequence[Pair], train: int, device: str) -> None:
+        method, sam = trainer.settings.method, trainer.backbone.sam.to(device)
+        size = sam.image_encoder.img_size
+        tiling = scale_of(method.tiles, method.scale, pairs, size).tiling
+        looked_at = pairs[:MAX_IMAGES]
+        shapes = [pair.load().mask.shape for pair in looked_at]
+        tiles = sum(len(tiling.boxes(height, width, size)) for height, width in shapes)
+        self._recipe = trainer.settings.recipe
+        self._images, self._train = len(pairs), train
+        self._tiles = tiles * len(pairs) / len(looked_at)
+        self._speed = _measured(trainer, device)
+
+    @property
+    def per_image(self) -> float:
+        """Return the duration of a prediction of a typical image, seconds."""
+        return (self._speed.encode + self._speed.decode) * self._tiles / self._images
+
+    def cross_fit(self, folds: int, share: float, views_before: int = 0) -> float:
+        """Return the duration of a cross-fit, seconds.
+
+        Args:
+            folds: Number of folds.
+            share: Fraction of the recipe, see `shortened`.
+            views_before: Number of views of each image that are already encoded; 0 if the images are not encoded yet.
+        """
+        recipe = shortened(self._recipe, share)
+        trained_on = self._images * (folds - 1) // folds
+        new_views = max(0, self.views(share, trained_on) - views_before) * self._images
+        predicted = self._tiles * (self._speed.decode + (0 if views_before else self._speed.encode))
+        return new_views * self._speed.encode + folds * recipe.steps * self._speed.step + predicted
+
+    def final(self, share: float, views_before: int) -> float:
+        """Return the duration of the training on all images, seconds; see `cross_fit` for the arguments."""
+        views = self.views(share, self._train)
+        new_views = max(0, views - views_before) * self._images + views * (self._train - self._images)
+        return new_views * self._speed.encode + shortened(self._recipe, share).steps * self._speed.step
+
+    def views(self, share: float, images: int) -> int:
+        """Return the number of views of each image that a training encodes."""
+        views = shortened(self._recipe, share).views_drawn(max(1, images))
+        return -(-views // VIEWS_PER_FILE) * VIEWS_PER_FILE
+
+
+def _measured(trainer: SamTrainer, device: str) -> Speed:
+    """Measure each duration once, after one pass to warm up."""
+    recipe = trainer.settings.recipe
+    model = sam_methods.build(trainer.backbone.sam.to(device), trainer.settings.method, 0)
+    size = model.image_size
+    images = torch.zeros(recipe.batch_size, 3, size, size, device=device)
+
+    def encode() -> torch.Tensor:
+        with torch.no_grad():
+            return model.encode(images[:1])
+
+    features = encode()
+    batch = features.expand(recipe.batch_size, -1, -1, -1).contiguous()
+
+    def decode() -> torch.Tensor:
+        with torch.no_grad():
+            return model.decode(features)
+
+    def step() -> torch.Tensor:
+        loss = model.decode(batch if model.encoder_is_frozen else model.encode(images)).sigmoid().mean()
+        loss.backward()
+        return loss.detach()
+
+    return Speed(*(_seconds(work, device) for work in (encode, step, decode)))
+
+
+def _seconds(work: Callable[[], torch.Tensor], device: str) -> float:
+    work()
+    began = time.perf_counter()
+    result = work()
+    if device.startswith("cuda"):
+        result.sum().item()  # The GPU works asynchronously.
+    return time.perf_counter() - began

@@ -1,0 +1,143 @@
+"""Chooses one member or a mixture by greedy ensemble selection on cross-fitted predictions (Caruana et al. 2004).
+
+Selection with few images overfits, so a mixture is chosen only if it is better than the best single member by more
+than one standard error of the difference, paired over the images.
+"""
+
+# M members  N pixels of an image  R rounds
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+MAX_ROUNDS = 8  # largest number of parts of a mixture; a member can be several parts
+TIE = 0.001  # difference of the mean Dice below which the cheaper member is chosen
+MAX_PIXELS = 1_000_000  # number of pixels of an image that the selection looks at
+
+
+@dataclass(frozen=True)
+class Image:
+    """The cross-fitted predictions of an image by all members.
+
+    Args:
+        probabilities_MN: Foreground probability of each member in each pixel, 0 to 1.
+        truth_N: Annotated mask; pixels that are ignored are left out.
+    """
+
+    probabilities_MN: np.ndarray
+    truth_N: np.ndarray
+
+    @classmethod
+    def of(cls, maps: Sequence[np.ndarray], truth: np.ndarray, ignored: np.ndarray) -> "Image":
+        """Take the pixels of an image that are not ignored. A large image is looked at in every n-th row and column.
+
+        Args:
+            maps: Foreground probability of each member, H W.
+            truth: Annotated mask, H W, bool.
+            ignored: Ignored pixels, H W, bool.
+        """
+        step = max(1, int(np.ceil(np.sqrt(truth.size / MAX_PIXELS))))
+        kept = ~ignored[::step, ::step]
+        pixels = np.stack([probability[::step, ::step][kept] for probability in maps]).astype(np.float32)
+        return cls(pixels, truth[::step, ::step][kept])
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The result of the selection.
+
+    Args:
+        weights: Weight of each member, in their order; the sum is 1.
+        best_weights: Weights of the mixture with the best mean Dice, whether or not it is clearly better.
+        dice: Cross-fitted Dice of each image with these weights.
+        single: Index of the best single member.
+        gain: Mean difference between the best mixture and the best single member, Dice, 0 to 1.
+        standard_error: Standard error of this difference, paired over the images.
+        candidates: Dice of each image for everything that was compared: the single members, then the mixtures.
+    """
+
+    weights: tuple[float, ...]
+    best_weights: tuple[float, ...]
+    dice: tuple[float, ...]
+    single: int
+    gain: float
+    standard_error: float
+    candidates: tuple[tuple[float, ...], ...]
+
+
+def select(images: Sequence[Image], costs: Sequence[float]) -> Selection:
+    """Choose weights for the members.
+
+    Args:
+        images: One or more images with foreground.
+        costs: Cost of a prediction with each member, in any unit; among equally good members the cheapest is chosen.
+    """
+    members = len(costs)
+    singles = np.array([_dice(images, np.eye(members)[member]) for member in range(members)])
+    single = best_single(singles, costs)
+    path, dice_of_path = _greedy(images, single, singles)
+    best = int(np.argmax(dice_of_path.mean(axis=1)))
+    difference = dice_of_path[best] - singles[single]
+    gain, error = float(difference.mean()), standard_error(difference)
+    chosen, dice = np.eye(members)[single], singles[single]
+    # A gain in one image alone is exactly one standard error, so rounding must not decide.
+    if gain > max(error * (1 + 1e-6), TIE):
+        # The smallest mixture that is not clearly worse than the best one.
+        for weights, of_mixture in zip(path, dice_of_path, strict=True):
+            behind = dice_of_path[best] - of_mixture
+            if behind.mean() <= standard_error(behind) and (of_mixture - singles[single]).mean() > TIE:
+                chosen, dice = weights, of_mixture
+                break
+    return Selection(
+        weights=tuple(map(float, chosen)),
+        best_weights=tuple(map(float, path[best])),
+        dice=tuple(map(float, dice)),
+        single=single,
+        gain=gain,
+        standard_error=error,
+        candidates=tuple(tuple(map(float, row)) for row in [*singles, *dice_of_path]),
+    )
+
+
+def best_single(dice: np.ndarray, costs: Sequence[float]) -> int:
+    """Return the index of the member with the best mean Dice; the cheapest of those that are equally good.
+
+    Args:
+        dice: Dice of each member and image, 0 to 1.
+        costs: Cost of each member.
+    """
+    means = dice.mean(axis=1)
+    equal = [member for member in range(len(costs)) if means[member] >= means.max() - TIE]
+    return min(equal, key=lambda member: costs[member])
+
+
+def standard_error(differences: np.ndarray) -> float:
+    """Return the standard error of a mean of differences; infinite for a single difference."""
+    return float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else float("inf")
+
+
+def _greedy(images: Sequence[Image], single: int, singles: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Add the member that helps most, again and again. Return the weights and the Dice of each round's mixture."""
+    members = len(singles)
+    counts = np.eye(members)[single]
+    path, dice_of_path = [counts], [singles[single]]
+    for _ in range(MAX_ROUNDS - 1):
+        mixtures = [counts + np.eye(members)[member] for member in range(members)]
+        dice = [_dice(images, mixture / mixture.sum()) for mixture in mixtures]
+        best = int(np.argmax([of_mixture.mean() for of_mixture in dice]))
+        counts = mixtures[best]
+        path.append(counts / counts.sum())
+        dice_of_path.append(dice[best])
+    return path, np.array(dice_of_path)
+
+
+def _dice(images: Sequence[Image], weights: np.ndarray) -> np.ndarray:
+    """Return the Dice of each image, for a mixture."""
+    used = np.flatnonzero(weights)
+    result = []
+    for image in images:
+        predicted = weights[used].astype(np.float32) @ image.probabilities_MN[used] > 0.5
+        both, either = (predicted & image.truth_N).sum(), predicted.sum() + image.truth_N.sum()
+        result.append(2 * both / either if either else 1.0)
+    return np.array(result)

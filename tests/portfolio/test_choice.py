@@ -1,0 +1,215 @@
+"""The budget is kept, the first member is always tried, and an interruption changes nothing."""
+
+import pytest
+
+from ptsam_auto.experiment import cross_fit
+from ptsam_auto.portfolio import choice
+from ptsam_auto.portfolio.choice import Chooser
+from ptsam_auto.sam import checkpoint
+from ptsam_auto.terminal import Terminal
+from tests.portfolio.fakes import (
+    FakeCost,
+    Killed,
+    World,
+    candidate,
+    sees_all,
+    sees_left,
+    sees_most,
+    sees_nothing,
+    sees_right,
+    task,
+    with_world,
+)
+
+
+@pytest.fixture
+def backbone(toy):
+    return checkpoint.load(toy)
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Begin to choose, in a world of its own."""
+    monkeypatch.setattr(choice, "Cost", FakeCost)
+
+    def begin(candidates, of, world):
+        monkeypatch.setattr(choice, "time", world.clock)
+        monkeypatch.setattr(cross_fit, "time", world.clock)
+        return Chooser(with_world(candidates, world), of, Terminal.silent())
+
+    return begin
+
+
+def names(candidates, made):
+    return [candidates[index].name for index in made.candidates]
+
+
+def test_the_best_member_is_chosen_and_trained_on_all_images(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "most", sees_most), candidate(backbone, world, "all")]
+    chooser = start(candidates, task(tmp_path), world)
+    made = chooser.choose()
+    assert (names(candidates, made), made.weights, made.shares) == (["all"], (1.0,), (1.0,))
+    assert made.scores.dice == 1.0
+    assert [(tried.name, tried.share) for tried in made.tried] == [("most", 0.25), ("all", 1.0)], "the best alone"
+    assert world.trained[:4] == [("most", 6, 0.25)] * 4, "in the order of the portfolio, each without a fold"
+    chooser.train(made)
+    assert world.trained[-1] == ("all", 8, 1.0)
+
+
+def test_members_that_complement_each_other_are_mixed(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "left", sees_left), candidate(backbone, world, "blind", sees_nothing),
+                  candidate(backbone, world, "right", sees_right)]  # fmt: skip
+    chooser = start(candidates, task(tmp_path), world)
+    made = chooser.choose()
+    assert (names(candidates, made), made.weights) == (["left", "right"], (0.5, 0.5))
+    assert made.scores.dice == 1.0
+    assert made.gain > made.standard_error
+    assert [one.scores.dice for one in chooser.cross_fits(made)] == pytest.approx([0.67, 0.67], abs=0.1)
+    assert len(chooser.train(made)) == 2
+
+
+def test_the_budget_is_kept_and_what_does_not_fit_is_named_with_its_time(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "quick", sees_most), candidate(backbone, world, "slow", price=1000)]
+    chooser = start(candidates, task(tmp_path, seconds=100), world)
+    made = chooser.choose()
+    chooser.train(made)
+    assert names(candidates, made) == ["quick"]
+    assert made.skipped == (("slow", "about 400 s"),)
+    assert world.now <= 100
+    assert chooser.seconds == world.now
+
+
+def test_more_members_fit_into_a_larger_budget(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "quick", sees_most), candidate(backbone, world, "slow", price=1000)]
+    chooser = start(candidates, task(tmp_path, seconds=10_000), world)
+    made = chooser.choose()
+    chooser.train(made)
+    assert (names(candidates, made), made.skipped) == (["slow"], ())
+    assert world.now <= 10_000
+
+
+def test_the_first_member_is_tried_even_if_it_does_not_fit(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "slow", price=1000), candidate(backbone, world, "quick")]
+    made = start(candidates, task(tmp_path, seconds=1), world).choose()
+    assert names(candidates, made) == ["slow"]
+    assert made.shares == (0.1,), "with the smallest fraction of its steps"
+    assert [name for name, _ in made.skipped] == ["quick"]
+
+
+def test_a_slow_machine_never_trains_the_chosen_with_fewer_steps_than_what_was_measured(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "most", sees_most), candidate(backbone, world, "all")]
+    chooser = start(candidates, task(tmp_path, seconds=115), world)
+    world.slowness = 3.0
+    made = chooser.choose()
+    assert world.now > 115, "the budget is spent"
+    chooser.train(made)
+    assert names(candidates, made) == ["all"]
+    assert world.trained[-1] == ("all", 8, 1.0), "its score is that of a training with all steps"
+
+
+def test_a_member_that_is_clearly_worse_is_looked_at_only_shortly(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "all"), candidate(backbone, world, "blind", sees_nothing)]
+    start(candidates, task(tmp_path), world).choose()
+    assert {share for name, _, share in world.trained if name == "blind"} == {0.25}
+
+
+def test_one_configuration_is_cross_fitted_with_all_its_steps_and_no_budget(backbone, start, tmp_path):
+    world = World()
+    made = start([candidate(backbone, world, "mine", sees_most, price=1e6)], task(tmp_path), world).choose()
+    assert world.trained == [("mine", 6, 1.0)] * 4
+    assert (made.candidates, made.weights, made.shares, made.gain) == ((0,), (1.0,), (1.0,), None)
+    assert made.expected.optimism == 0
+    assert made.expected.low < made.scores.dice < made.expected.high
+
+
+def test_without_cross_fitting_the_first_member_is_used(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "first", sees_most), candidate(backbone, world, "better")]
+    chooser = start(candidates, task(tmp_path, folds=(tuple(range(8)),)), world)
+    made = chooser.choose()
+    assert (names(candidates, made), made.scores, made.expected, world.trained) == (["first"], None, None, [])
+    assert chooser.cross_fits(made) == []
+
+
+def portfolio(backbone):
+    world = World()
+    return [candidate(backbone, world, "blind", sees_nothing), candidate(backbone, world, "left", sees_left),
+            candidate(backbone, world, "right", sees_right)]  # fmt: skip
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 6, 12, 16, 20, 21])
+def test_killed_at_any_moment_it_ends_with_the_same_choice_and_repeats_no_fold(backbone, start, tmp_path, killed_at):
+    candidates, world = portfolio(backbone), World()
+    chooser = start(candidates, task(tmp_path / "undisturbed", seconds=1000), world)
+    undisturbed = chooser.choose()
+    chooser.train(undisturbed)
+    assert len(undisturbed.candidates) == 2
+    assert len(world.trained) == 22 > killed_at
+
+    first, second = World(killed_at=killed_at), World()
+    killed = start(candidates, task(tmp_path / "killed", seconds=1000), first)
+    with pytest.raises(Killed):
+        killed.train(killed.choose())
+    chooser = start(candidates, task(tmp_path / "killed", seconds=1000), second)
+    made = chooser.choose()
+    chooser.train(made)
+    assert (made.candidates, made.weights, made.shares) == (
+        undisturbed.candidates, undisturbed.weights, undisturbed.shares
+    )  # fmt: skip
+    assert made.scores == undisturbed.scores
+    assert made.expected == undisturbed.expected
+    of_folds = [one for one in first.trained + second.trained if one[1] == 6]
+    assert of_folds == [one for one in world.trained if one[1] == 6]
+
+
+def test_a_larger_budget_does_not_change_a_choice_whose_final_training_has_begun(backbone, start, tmp_path):
+    world = World()
+    candidates = [candidate(backbone, world, "most", sees_most, price=10),
+                  candidate(backbone, world, "better", sees_all, price=300)]  # fmt: skip
+    first = start(candidates, task(tmp_path, seconds=100), world).choose()
+    assert names(candidates, first) == ["most"]
+    again = World()
+    chooser = start(candidates, task(tmp_path, seconds=100_000), again)
+    made = chooser.choose()
+    assert (made.candidates, made.shares, again.trained) == (first.candidates, first.shares, [])
+    assert len(chooser.train(made)) == 1
+
+
+@pytest.mark.parametrize("change", ["settings", "images", "folds", "seed"])
+def test_results_of_other_settings_or_images_are_not_taken_for_these(backbone, start, tmp_path, change):
+    earlier, now = task(tmp_path), task(tmp_path)
+    rate = 0.05
+    if change == "settings":
+        rate = 0.01
+    elif change == "images":
+        now = task(tmp_path, images=9, folds=((0, 4), (1, 5), (2, 6), (3, 7, 8)))
+    elif change == "folds":
+        now = task(tmp_path, folds=((0, 1, 2, 3), (4, 5, 6, 7)))
+    else:
+        now = task(tmp_path, seed=1)
+    world = World(killed_at=2)
+    with pytest.raises(Killed):
+        start([candidate(backbone, world, "mine", sees_nothing)], earlier, world).choose()
+    bank = tmp_path / "bank"
+    bank.mkdir(exist_ok=True)
+    (bank / "kept.arrow").touch()
+    world = World()
+    made = start([candidate(backbone, world, "mine", sees_all, learning_rate=rate)], now, world).choose()
+    assert made.scores.dice == 1.0
+    assert len(made.scores.images) == len(now.pairs)
+    assert len(world.trained) == len(now.folds), "every fold is trained anew"
+    assert (bank / "kept.arrow").exists(), "features are named by what they are of"
+
+
+def test_a_damaged_plan_is_made_again(backbone, start, tmp_path):
+    (tmp_path / "plan.json").write_text('{"share": 0.2')
+    world = World()
+    made = start([candidate(backbone, world, "mine")], task(tmp_path), world).choose()
+    assert made.scores.dice == 1.0

@@ -1,0 +1,48 @@
+"""Estimates of time grow with what is done, and parts of a recipe are recipes."""
+
+from dataclasses import replace
+
+import pytest
+
+from ptsam_auto.methods.ptsam import PTSAMConfig
+from ptsam_auto.portfolio import cost
+from ptsam_auto.portfolio.cost import Cost, Speed, shortened
+from ptsam_auto.sam import checkpoint
+from ptsam_auto.training.recipe import Recipe
+from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.trainer import SamTrainer
+from tests.toys import pairs
+
+RECIPE = Recipe(epochs=20, steps_per_epoch=10, batch_size=2, views=8)
+
+
+@pytest.fixture
+def trainer(toy):
+    return SamTrainer(checkpoint.load(toy), Settings(method=PTSAMConfig(tiles=1), recipe=RECIPE))
+
+
+@pytest.mark.parametrize(("share", "epochs", "views"), [(1, 20, 8), (0.5, 10, 4), (0.25, 5, 2), (0.1, 2, 2)])
+def test_a_share_of_the_steps_has_a_share_of_the_views(share, epochs, views):
+    short = shortened(RECIPE, share)
+    assert (short.epochs, short.views, short.steps_per_epoch) == (epochs, views, 10)
+    assert shortened(replace(RECIPE, views=0), share).views == 0, "fresh views stay fresh"
+    assert shortened(replace(RECIPE, views=1), share).views == 1
+
+
+def test_the_estimate_counts_views_steps_and_tiles(trainer, monkeypatch):
+    monkeypatch.setattr(cost, "_measured", lambda trainer, device: Speed(encode=1.0, step=0.01, decode=0.1))
+    one = Cost(trainer, pairs(16), 16, "cpu")
+    assert one.cross_fit(4, 1.0) == pytest.approx(16 * 8 + 4 * 200 * 0.01 + 16 * 1.1)
+    assert one.cross_fit(4, 1.0, views_before=8) == pytest.approx(4 * 200 * 0.01 + 16 * 0.1), "nothing to encode"
+    assert one.cross_fit(4, 0.25) < one.cross_fit(4, 1.0)
+    assert one.final(1.0, 8) == pytest.approx(200 * 0.01)
+    assert one.per_image == pytest.approx(1.1)
+    assert Cost(trainer, pairs(16), 20, "cpu").final(1.0, 8) == pytest.approx(4 * 8 + 200 * 0.01), "images not seen yet"
+    tiles = replace(trainer, settings=replace(trainer.settings, method=PTSAMConfig(tiles=2)))
+    assert Cost(tiles, pairs(16), 16, "cpu").per_image > 2 * one.per_image, "more tiles"
+
+
+def test_this_machine_is_measured(trainer):
+    one = Cost(trainer, pairs(2), 2, "cpu")
+    assert 0 < one.per_image < 10
+    assert one.cross_fit(2, 1.0) > one.final(1.0, 8) > 0
