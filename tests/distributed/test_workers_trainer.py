@@ -109,15 +109,16 @@ import sys
 from ptsam_auto import fit
 values = {"recipe.epochs": 12, "recipe.steps_per_epoch": 2, "recipe.learning_rate": 0.01}
 fit(sys.argv[1], out=sys.argv[2], backbone=sys.argv[3], adapt="encoder", settings=values, workers=int(sys.argv[4]),
-    track=False)
+    test=sys.argv[5], folds=0, track=False)
 """
 
 
 def test_the_driver_killed_the_same_call_goes_on(toy, tmp_path):
     discs = write_folder(tmp_path / "discs", 5)
-    call = [sys.executable, "-c", KILLED, str(discs), str(tmp_path / "two"), toy, "2"]
+    test = str(write_folder(tmp_path / "test", 1, start=20))
+    call = [sys.executable, "-c", KILLED, str(discs), str(tmp_path / "two"), toy, "2", test]
     driver = subprocess.Popen(call, start_new_session=True)
-    told = tmp_path / "two" / "in_progress" / "reports.jsonl"
+    told = tmp_path / "two" / "in_progress" / "final-0" / "reports.jsonl"
     deadline = time.monotonic() + 120
     while not (told.exists() and len(told.read_text().splitlines()) >= 3):
         assert driver.poll() is None, "it ended before it could be killed"
@@ -127,8 +128,8 @@ def test_the_driver_killed_the_same_call_goes_on(toy, tmp_path):
     driver.wait()
     done = subprocess.run(call, check=False)
     assert done.returncode == 0
-    call[4:6] = [str(tmp_path / "one"), toy]
-    subprocess.run([*call[:-1], "1"], check=True)
+    call[4:7] = [str(tmp_path / "one"), toy, "1"]
+    subprocess.run(call, check=True)
     first, second = (load_file(tmp_path / name / "specialist.safetensors") for name in ("one", "two"))
     same(second, first)
     assert not (tmp_path / "two" / "in_progress").exists()
