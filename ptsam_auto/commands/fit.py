@@ -21,11 +21,11 @@ from ptsam_auto.data.leaks import KnownImage, shared
 from ptsam_auto.data.split import assigned, cross_folds, sample_of
 from ptsam_auto.data.understanding import Understanding
 from ptsam_auto.errors import DatasetError, OutputError, Problem
-from ptsam_auto.experiment.cross_fit import CrossFit
+from ptsam_auto.experiment.cross_fit import CrossFit, mixed_probability
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.experiment.work_folder import locked_folder
 from ptsam_auto.files import write_json
-from ptsam_auto.methods.mixture import Mixture, mean_probability
+from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.portfolio import members as portfolio
 from ptsam_auto.portfolio.candidates import candidates_for
@@ -256,8 +256,7 @@ def _measure(
                 )
     else:
         for number, pair in enumerate(pairs[:MAX_PANELS]):
-            maps = [cross_fit.probability(number) for cross_fit in cross_fits]
-            collect_picture(pair.load(), mean_probability(maps, choice.weights) > 0.5)
+            collect_picture(pair.load(), mixed_probability(cross_fits, choice.weights, number) > 0.5)
     scores = ScoresRecord(choice.scores, choice.expected, untuned, tested, untuned_test)
     reference_scores = untuned_test if test else untuned
     dice = {image.name: image.dice for image in scores.main.images}
@@ -365,10 +364,7 @@ def _calibration(choice: Choice, cross_fits: Sequence[CrossFit]) -> Calibration 
     if not cross_fits or choice.scores is None:
         return None
     measured = [number for number, image in enumerate(choice.scores.images) if not image.blank]
-    maps = (
-        mean_probability([cross_fit.probability(number) for cross_fit in cross_fits], choice.weights)
-        for number in measured
-    )
+    maps = (mixed_probability(cross_fits, choice.weights, number) for number in measured)
     return calibrated([confidence(one) for one in maps], [choice.scores.images[number].dice for number in measured])
 
 

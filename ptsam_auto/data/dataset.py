@@ -29,6 +29,11 @@ class Sample:
     mask: np.ndarray
     ignored: np.ndarray | None = None
 
+    @property
+    def ignored_pixels(self) -> np.ndarray:
+        """Return the ignored pixels, H W, bool, also if there are none."""
+        return np.zeros_like(self.mask) if self.ignored is None else self.ignored
+
 
 @dataclass(frozen=True)
 class Pair:

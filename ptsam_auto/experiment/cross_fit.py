@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import replacing, write_text
+from ptsam_auto.methods.mixture import mean_probability
 from ptsam_auto.methods.model import Model
 from ptsam_auto.records import from_json, to_json
 from ptsam_auto.specialist.scores import ImageScore, Scores
@@ -60,6 +61,17 @@ class CrossFit:
     def learned(self, fold: int) -> Path:
         """Return the file of the learned parameters of a fold."""
         return _fold_folder(self.folder, fold) / LEARNED_FILE
+
+
+def mixed_probability(cross_fits: Sequence[CrossFit], weights: Sequence[float], image: int) -> np.ndarray:
+    """Return the foreground probability of an image by a mixture of models trained without it, H W, float32, 0 to 1.
+
+    Args:
+        cross_fits: Cross-fit of each model, of the same images.
+        weights: Weight of each model; the sum is 1.
+        image: Index of the image.
+    """
+    return mean_probability([each.probability(image) for each in cross_fits], weights)
 
 
 def cross_fit(

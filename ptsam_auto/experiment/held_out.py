@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ptsam_auto.data.dataset import Pair, Sample
+from ptsam_auto.data.dataset import Pair
 from ptsam_auto.files import json_sha256
 from ptsam_auto.methods.appearance import Appearance
 from ptsam_auto.methods.model import Model
@@ -84,7 +84,7 @@ class HeldOut:
         if not _has_frozen_encoder(model):
             for pair in self._pairs:
                 sample = pair.load()
-                yield Prediction(pair.name, model.probability(sample.image), sample.mask, _ignored(sample))
+                yield Prediction(pair.name, model.probability(sample.image), sample.mask, sample.ignored_pixels)
             return
         self.encode(model)
         for pair, table in zip(self._pairs, map(feature_files.read, self._paths(model)), strict=True):
@@ -139,11 +139,6 @@ def _descriptor(model: PromptFreeSam, tile_features: Iterator[torch.Tensor], hei
     return appearance.descriptor()
 
 
-def _ignored(sample: Sample) -> np.ndarray:
-    """Return the ignored pixels of an image, H W, bool."""
-    return np.zeros_like(sample.mask) if sample.ignored is None else sample.ignored
-
-
 def _encoded(model: PromptFreeSam, pair: Pair) -> pa.RecordBatch:
     sample = pair.load()
     tiles = [features.half().cpu().numpy() for features in model.tile_features(sample.image)]
@@ -153,7 +148,7 @@ def _encoded(model: PromptFreeSam, pair: Pair) -> pa.RecordBatch:
         "features": pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(tiles)),
         # The masks belong to the image, not to a tile, so only the first row has them.
         "mask": pa.array([feature_files.packed(sample.mask), *rest], pa.binary()),
-        "ignored": pa.array([feature_files.packed(_ignored(sample)), *rest], pa.binary()),
+        "ignored": pa.array([feature_files.packed(sample.ignored_pixels), *rest], pa.binary()),
         "height": pa.array([height] * len(tiles), pa.int32()),
         "width": pa.array([width] * len(tiles), pa.int32()),
     }

@@ -75,11 +75,6 @@ def mixed_probabilities(
     return total
 
 
-def probabilities(models: Sequence[Model], image: np.ndarray) -> list[np.ndarray]:
-    """Return the foreground probability of each model (H W, float32, 0 to 1), in an image (H W 3, uint8, RGB)."""
-    return list(mixed_probabilities([Mixture([model], [1.0]) for model in models], image))
-
-
 def _shared(models: Sequence[Model]) -> list[list[int]]:
     """Return the indices of the models in groups that share the features of their tiles."""
     groups: dict[object, list[int]] = {}

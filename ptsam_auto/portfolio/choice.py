@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ptsam_auto.data.dataset import Pair
-from ptsam_auto.experiment.cross_fit import CrossFit, cross_fit, seconds_spent
+from ptsam_auto.experiment.cross_fit import CrossFit, cross_fit, mixed_probability, seconds_spent
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import json_sha256, write_text
 from ptsam_auto.methods.model import Model
@@ -304,23 +304,22 @@ class Chooser:
         results = [self._best_of(index)[1] for index in indices]
         images = []
         for number, pair in enumerate(self._task.pairs):
-            sample = pair.load()
-            ignored = np.zeros_like(sample.mask) if sample.ignored is None else sample.ignored
             if results[0].scores.images[number] in results[0].scores.measured:
-                images.append(Image.of([result.probability(number) for result in results], sample.mask, ignored))
+                sample, maps = pair.load(), [result.probability(number) for result in results]
+                images.append(Image.of(maps, sample.mask, sample.ignored_pixels))
         costs = [self._cost(index).per_image for index in indices] if len(indices) > 1 else [0.0]
         return select(images, costs)
 
     def _mixed_scores(self, chosen: Sequence[tuple[int, float]]) -> Scores:
         """Return the cross-fitted scores of a mixture, at full resolution."""
-        results = [(self._best_of(index)[1], weight) for index, weight in chosen]
+        results, weights = [self._best_of(index)[1] for index, _ in chosen], [weight for _, weight in chosen]
         if len(results) == 1:
-            return results[0][0].scores
+            return results[0].scores
         images = []
         for number, pair in enumerate(self._task.pairs):
             sample = pair.load()
-            mean = sum(np.float32(weight) * result.probability(number).astype(np.float32) for result, weight in results)
-            images.append(ImageScore.of(pair.name, np.asarray(mean) > 0.5, sample.mask, sample.ignored))
+            mask = mixed_probability(results, weights, number) > 0.5
+            images.append(ImageScore.of(pair.name, mask, sample.mask, sample.ignored))
         return Scores.of(images)
 
     def _best_of(self, index: int) -> tuple[Trial, CrossFit]:
