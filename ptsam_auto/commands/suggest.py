@@ -78,7 +78,7 @@ def suggest(options: SuggestOptions, terminal: Terminal) -> list[Suggestion]:
         )
         if options.out is not None:
             cards.append(_card(specialist, one, suggestions[-1]))
-    terminal.out.print(_table(suggestions))
+    terminal.out.print(_table(suggestions, options.images))
     terminal.say(
         f"{len(suggestions)} of {len(seen)} images, the most useful one first: those on which the models of the "
         "cross-fit disagree, and that differ from the annotated images and from each other."
@@ -129,14 +129,17 @@ def _card(specialist: Specialist, one: _Seen, suggestion: Suggestion) -> Card:
     return card_of(suggestion, image, assess(specialist, image))
 
 
-def _table(suggestions: list[Suggestion]) -> Table:
+def _table(suggestions: list[Suggestion], given: list[Path]) -> Table:
+    """Return the list as a table; paths are relative to the folder that was given, so that they are not cut."""
     table = Table("", "image", "disagreement", "expected Dice", "most similar annotated image", "its distance")
     for rank, one in enumerate(suggestions, start=1):
         # The names of files may look like the markup of Rich.
         several = f" ({one.name})" if not Path(one.path).name.startswith(f"{one.name}.") else ""
+        path = Path(one.path)
+        path = next((path.relative_to(folder) for folder in given if folder in path.parents), path)
         table.add_row(
             str(rank),
-            escape(one.path + several),
+            escape(f"{path}{several}"),
             f"{100 * one.disagreement:.1f}",
             "" if one.expected_dice is None else f"{100 * one.expected_dice:.1f}",
             escape(one.nearest),
