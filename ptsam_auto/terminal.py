@@ -55,3 +55,24 @@ class Terminal:
                 progress.update(task, completed=done, total=total or None, note=note, visible=True)
 
             yield update
+
+
+class NoteTerminal(Terminal):
+    """Shows progress as a short note instead of a bar of its own, and prints nothing else.
+
+    Args:
+        show: Function that is called with each note, such as "training 3/20".
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__(Console(quiet=True), Console(quiet=True))
+        self._show = show
+
+    @contextmanager
+    def bar(self, stage: str) -> Iterator[Callable[..., None]]:
+        """See `Terminal.bar`."""
+
+        def update(done: int, total: int, note: str = "") -> None:  # noqa: ARG001 - the note is not shown
+            self._show(f"{stage.lower()} {done}/{total}")
+
+        yield update

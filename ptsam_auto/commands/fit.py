@@ -1,8 +1,8 @@
 """The command `fit`: makes a specialist from a folder of annotated images, measures it and writes its folder."""
 
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -22,7 +23,9 @@ from ptsam_auto.data.split import assigned, cross_folds, sample_of
 from ptsam_auto.data.understanding import Understanding
 from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.experiment.cross_fit import CrossFit, mixed_probability
+from ptsam_auto.experiment.fold_runner import IN_THIS_PROCESS, FoldRunner, InOtherProcesses
 from ptsam_auto.experiment.held_out import HeldOut
+from ptsam_auto.experiment.processes import Processes
 from ptsam_auto.experiment.work_folder import locked_folder
 from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
@@ -56,6 +59,8 @@ IN_PROGRESS = "in_progress"  # Subfolder of the output folder with the bank and 
 MARKER_FILE = "fit.json"  # File that marks that subfolder as created by `fit`.
 MAX_PANELS = 24  # Largest number of images in the report.
 MAX_CROSS_FITTED = 64  # Largest number of images that are cross-fitted; more of them hardly change the choice.
+PROCESSES_FROM = 60.0  # Duration of the cross-fitting, seconds, from which on several processes are used on a CPU.
+MOST_WITH_PROCESSES = 30_000_000  # Largest number of weights of a SAM for them, because each process has its own copy.
 FILES = (artifact.WEIGHTS_FILE, artifact.FOLDS_FILE, "report.html", artifact.RECORD_FILE)
 
 
@@ -89,9 +94,11 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
             )
         folds = cross_folds(looked_at, options.folds, options.seed)
         minutes = options.minutes if len(candidates) > 1 else None
-        task = Task(looked_at, pairs, folds, options.seed, work.resolve(), device, 60 * minutes if minutes else None)
-        chooser = Chooser(candidates, task, terminal)
-        choice = chooser.choose()
+        seconds = 60 * minutes if minutes else None
+        with _runner(candidates, options, device, len(folds)) as runner:
+            task = Task(looked_at, pairs, folds, options.seed, work.resolve(), device, seconds, runner)
+            chooser = Chooser(candidates, task, terminal)
+            choice = chooser.choose()
         _say_choice(choice, candidates, terminal)
         trained = chooser.train(choice)
         model = Mixture([one.model for one in trained], choice.weights)
@@ -207,6 +214,38 @@ def _distributed(options: FitOptions, trainer: SamTrainer) -> Trainer:
     from ptsam_auto.distributed.workers_trainer import WorkersTrainer
 
     return WorkersTrainer(trainer, options.workers, options.storage, options.address)
+
+
+@contextmanager
+def _runner(candidates: Sequence[Candidate], options: FitOptions, device: str, folds: int) -> Iterator[FoldRunner]:
+    """Yield how the folds are run: by the workers of Ray, by processes on this machine, or in this process.
+
+    On a CPU, a training on a small SAM gains little from a second thread, and two trainings gain much from a second
+    process. On a GPU, the folds are trained together.
+    """
+    if options.workers > 1:
+        from ptsam_auto.distributed.cluster import threads_each
+        from ptsam_auto.distributed.tasks import Tasks
+
+        threads = threads_each(options.workers, options.address)
+        tasks = Tasks(options.workers, threads, device.startswith("cuda"), options.address)
+        yield InOtherProcesses(tasks.each, options.workers, threads)
+        return
+    count = min(folds, torch.get_num_threads())
+    largest = max((_size(candidate) for candidate in candidates), default=0)
+    if device != "cpu" or count < 2 or largest > MOST_WITH_PROCESSES:
+        yield IN_THIS_PROCESS
+        return
+    processes = Processes(count, torch.get_num_threads() // count)
+    try:
+        yield InOtherProcesses(processes.each, count, processes.threads, worth_from=PROCESSES_FROM)
+    finally:
+        processes.close()
+
+
+def _size(candidate: Candidate) -> int:
+    """Return the number of weights of the backbone, or 0 without one."""
+    return sum(weight.numel() for weight in candidate.backbone.sam.parameters()) if candidate.backbone else 0
 
 
 def _say_choice(choice: Choice, candidates: Sequence[Candidate], terminal: Terminal) -> None:

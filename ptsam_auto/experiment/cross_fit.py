@@ -30,8 +30,8 @@ class FoldResult:
 
     Args:
         images: Scores of the held-out images of the fold.
-        seconds: Duration of the training and of the predictions. Of folds that are trained together, the first has the
-            duration of the training of all.
+        seconds: Duration of the training and of the predictions, divided by the number of folds that ran at the same
+            time. Of folds that are trained together, the first has the duration of the training of all.
     """
 
     images: tuple[ImageScore, ...]
@@ -46,7 +46,7 @@ class CrossFit:
         folder: Folder of the results.
         folds: Indices of the held-out images of each fold.
         scores: Scores of all images, in the order of the images; each by a model that was trained without it.
-        seconds: Duration of all trainings and predictions.
+        seconds: Sum of the durations of the folds; see `FoldResult`.
     """
 
     folder: Path
@@ -74,63 +74,90 @@ def mixed_probability(cross_fits: Sequence[CrossFit], weights: Sequence[float], 
     return mean_probability([each.probability(image) for each in cross_fits], weights)
 
 
-def cross_fit(
-    trainer: Trainer,
-    pairs: Sequence[Pair],
-    folds: Sequence[Sequence[int]],
-    seed: int,
-    folder: Path,
-    device: str,
-    held_out: Callable[[Sequence[Pair]], HeldOut],
-    terminal: Terminal | None = None,
-) -> CrossFit:
-    """Train one model for each fold on the images of all other folds, and predict the images of the fold.
+@dataclass(frozen=True)
+class CrossFitting:
+    """The work of cross-fitting: one model for each fold, trained on the images of all other folds, predicts the fold.
 
-    After an interruption, a call with the same arguments continues.
+    The folds are independent of each other: they can be run in any order, in several processes, and after an
+    interruption only those that are missing. It can be sent to another process.
 
     Args:
+        name: Name in the progress.
         trainer: Trainer of the method.
         pairs: All annotated images.
         folds: Indices of the images in each of K folds, K at least 2; see `data.split.cross_folds`.
         seed: Random seed, the same for all folds, so that they share the augmented views.
-        folder: Folder of the results; it is created if it is missing.
+        folder: Folder of the results; it is created if it is missing. All processes need it.
         device: Device, such as "cpu" or "cuda:0".
         held_out: Function that returns the evaluation of some pairs.
-        terminal: Terminal that shows the progress. Default: no output.
-
-    Raises:
-        PtsamError: Training failed because of a setting or the environment.
     """
-    folders = [_fold_folder(folder, number) for number in range(len(folds))]
-    missing = [number for number, fold_folder in enumerate(folders) if not (fold_folder / FOLD_FILE).exists()]
-    for number in missing:
-        folders[number].mkdir(parents=True, exist_ok=True)
-    sets = [[pair for index, pair in enumerate(pairs) if index not in folds[number]] for number in missing]
-    began = time.perf_counter()
-    models = train_each(trainer, sets, seed, [folders[number] for number in missing], device, terminal)
-    for number, trained in zip(missing, models, strict=True):
-        images = []
-        for index, prediction in zip(
-            folds[number], held_out([pairs[index] for index in folds[number]]).predictions(trained.model), strict=True
-        ):
-            _save_map(_map_file(folder, index), prediction.probability)
-            images.append(prediction.score)
-        _save_learned(trained.model, folders[number] / LEARNED_FILE)
-        ended = time.perf_counter()
-        write_text(folders[number] / FOLD_FILE, to_json(FoldResult(tuple(images), ended - began)))
-        began = ended
-    results = [from_json(FoldResult, (fold_folder / FOLD_FILE).read_bytes()) for fold_folder in folders]
-    by_index = {
-        index: score
-        for fold, result in zip(folds, results, strict=True)
-        for index, score in zip(fold, result.images, strict=True)
-    }
-    return CrossFit(
-        folder=folder,
-        folds=tuple(tuple(fold) for fold in folds),
-        scores=Scores.of([by_index[index] for index in range(len(pairs))]),
-        seconds=sum(result.seconds for result in results),
-    )
+
+    name: str
+    trainer: Trainer
+    pairs: tuple[Pair, ...]
+    folds: tuple[tuple[int, ...], ...]
+    seed: int
+    folder: Path
+    device: str
+    held_out: Callable[[Sequence[Pair]], HeldOut]
+
+    @property
+    def missing(self) -> list[int]:
+        """Return the numbers of the folds that are not finished."""
+        return [number for number in range(len(self.folds)) if not (self.fold_folder(number) / FOLD_FILE).exists()]
+
+    def fold_folder(self, number: int) -> Path:
+        """Return the folder of a fold."""
+        return _fold_folder(self.folder, number)
+
+    def run(self, numbers: Sequence[int], terminal: Terminal | None = None, at_once: int = 1) -> None:
+        """Train and predict some folds in this process, together where that is faster.
+
+        Args:
+            numbers: Numbers of the folds.
+            terminal: Terminal that shows the progress. Default: no output.
+            at_once: Number of folds that run at the same time, in this and in other processes.
+
+        Raises:
+            PtsamError: Training failed because of a setting or the environment.
+        """
+        folders = [self.fold_folder(number) for number in numbers]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        sets = [
+            [pair for index, pair in enumerate(self.pairs) if index not in self.folds[number]] for number in numbers
+        ]
+        began = time.perf_counter()
+        models = train_each(self.trainer, sets, self.seed, folders, self.device, terminal)
+        for number, trained in zip(numbers, models, strict=True):
+            images = []
+            held_out = self.held_out([self.pairs[index] for index in self.folds[number]])
+            for index, prediction in zip(self.folds[number], held_out.predictions(trained.model), strict=True):
+                _save_map(_map_file(self.folder, index), prediction.probability)
+                images.append(prediction.score)
+            _save_learned(trained.model, self.fold_folder(number) / LEARNED_FILE)
+            ended = time.perf_counter()
+            result = FoldResult(tuple(images), (ended - began) / at_once)
+            write_text(self.fold_folder(number) / FOLD_FILE, to_json(result))
+            began = ended
+
+    def result(self) -> CrossFit:
+        """Return the result; all folds are finished."""
+        results = [
+            from_json(FoldResult, (self.fold_folder(number) / FOLD_FILE).read_bytes())
+            for number in range(len(self.folds))
+        ]
+        by_index = {
+            index: score
+            for fold, result in zip(self.folds, results, strict=True)
+            for index, score in zip(fold, result.images, strict=True)
+        }
+        return CrossFit(
+            folder=self.folder,
+            folds=self.folds,
+            scores=Scores.of([by_index[index] for index in range(len(self.pairs))]),
+            seconds=sum(result.seconds for result in results),
+        )
 
 
 def seconds_spent(folder: Path) -> float:

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from ptsam_auto.data.dataset import Pair
-from ptsam_auto.experiment.cross_fit import CrossFit, cross_fit, mixed_probability, seconds_spent
+from ptsam_auto.experiment.cross_fit import CrossFit, CrossFitting, mixed_probability, seconds_spent
+from ptsam_auto.experiment.fold_runner import IN_THIS_PROCESS, FoldRunner
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import json_sha256, write_text
 from ptsam_auto.methods.model import Model
@@ -47,7 +49,8 @@ class Candidate:
         name: Name of the member.
         plan: Trainer and settings.
         backbone: Loaded backbone, or None for methods without SAM.
-        distributed: Function that returns the same trainer with several workers; by default with one.
+        distributed: Function that returns the same trainer with several workers, for the training on all images; by
+            default with one.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Task:
         folder: Folder for everything that is kept until the end.
         device: Device, such as "cpu" or "cuda:0".
         seconds: Budget of time, or None for no limit.
+        runner: How the folds are run; a runner that is not worth its start is not used.
     """
 
     pairs: tuple[Pair, ...]
@@ -77,6 +81,7 @@ class Task:
     folder: Path
     device: str
     seconds: float | None
+    runner: FoldRunner = IN_THIS_PROCESS
 
     @property
     def bank(self) -> Path:
@@ -165,6 +170,7 @@ class Chooser:
         self._costs: dict[int, Cost] = {}
         self._results: dict[Trial, CrossFit] = {}
         self._began = time.perf_counter()
+        self._runner = task.runner if self._is_worth(task.runner) else IN_THIS_PROCESS
         key = _key(candidates, task)
         earlier = _earlier_course(task.folder, key)
         self._before = seconds_spent(task.folder)
@@ -179,11 +185,10 @@ class Chooser:
         if len(self._task.folds) < 2:
             return Choice((0,), (1.0,), (1.0,))
         with self._bar() as update:
-            for trial in self._course.trials:
-                self._run(trial, update)
+            self._run(self._course.trials, update)
             # Once the final trainings have begun, the choice is made, even if the budget is larger now.
-            while not self._course.shares and (following := self._next()) is not None:
-                self._decide(replace(self._course, trials=(*self._course.trials, following)))
+            while not self._course.shares and (following := self._next()):
+                self._decide(replace(self._course, trials=(*self._course.trials, *following)))
                 self._run(following, update)
         return self._chosen()
 
@@ -197,6 +202,8 @@ class Chooser:
             folder = self._task.folder / f"final-{index}"
             folder.mkdir(parents=True, exist_ok=True)
             trainer = self._trainer(candidate, share)
+            if isinstance(trainer, SamTrainer):
+                trainer = candidate.distributed(trainer)
             results.append(trainer.train(self._task.train, self._task.seed, folder, self._task.device, self._terminal))
         return results
 
@@ -219,7 +226,10 @@ class Chooser:
     def untuned_scores(self, choice: Choice) -> Scores | None:
         """Return the scores of that network on all images."""
         model = self.untuned_model(choice)
-        return self._held_out(self._candidates[_main(choice)], self._task.pairs).scores(model) if model else None
+        if model is None:
+            return None
+        backbone = self._candidates[_main(choice)].backbone
+        return HeldOut(self._task.bank, backbone.sha256 if backbone else "", self._task.pairs).scores(model)
 
     @property
     def _elapsed(self) -> float:
@@ -231,29 +241,42 @@ class Chooser:
             return float("inf")
         return self._task.seconds - self._before - self._elapsed
 
-    def _next(self) -> Trial | None:
-        """Return what to try next, or None if nothing more can be tried within the budget."""
+    def _next(self) -> list[Trial]:
+        """Return what to try next, as many as can run at the same time; [] if nothing more fits into the budget."""
         if len(self._candidates) == 1:
-            return None if self._results else Trial(0, 1.0)
+            return [] if self._results else [Trial(0, 1.0)]
+        at_once = max(1, self._runner.at_once // len(self._task.folds))
         screened = {trial.candidate for trial in self._results}
-        for index in range(len(self._candidates)):
-            trial = Trial(index, self._course.share)
-            if index not in screened and (not self._results or self._fits(trial)):
-                return trial
+        left = [Trial(i, self._course.share) for i in range(len(self._candidates)) if i not in screened]
+        fitting = [trial for trial in left if self._fits(trial)]
+        if not self._results:
+            fitting = [left[0], *(trial for trial in fitting if trial != left[0])]  # The first is tried in any case.
+        if fitting:
+            return fitting[:at_once]
         complete = {trial.candidate for trial in self._results if trial.share == 1}
-        for index in self._promising():
-            trial = Trial(index, 1.0)
-            if index not in complete and self._fits(trial):
-                return trial
-        return None
+        promising = [Trial(index, 1.0) for index in self._promising() if index not in complete]
+        return [trial for trial in promising if self._fits(trial)][:at_once]
 
     def _fits(self, trial: Trial) -> bool:
         """Return whether a trial and a final training fit into the rest of the budget."""
-        cost, folds = self._cost(trial.candidate), len(self._task.folds)
-        views = self._views(trial.candidate)
+        cost = self._cost(trial.candidate)
         final_share = 1.0 if trial.share == 1 else min(1.0, 2 * trial.share)
         final = cost.final(final_share, cost.views(trial.share, len(self._task.pairs)))
-        return cost.cross_fit(folds, trial.share, views) + final <= self._remaining
+        return self._duration(trial, self._views(trial.candidate)) + final <= self._remaining
+
+    def _duration(self, trial: Trial, views_before: int = 0) -> float:
+        """Return the estimated duration of a trial, seconds; see `Cost.cross_fit`."""
+        folds = len(self._task.folds)
+        alone = self._cost(trial.candidate).cross_fit(folds, trial.share, views_before)
+        return alone * -(-folds // self._runner.at_once) / folds
+
+    def _is_worth(self, runner: FoldRunner) -> bool:
+        """Return whether cross-fitting all candidates takes so long that a runner is worth its start."""
+        if not runner.worth_from or not all(isinstance(each.plan.trainer, SamTrainer) for each in self._candidates):
+            return not runner.worth_from
+        folds = len(self._task.folds)
+        alone = sum(self._cost(index).cross_fit(folds, 1.0) for index in range(len(self._candidates)))
+        return alone > runner.worth_from
 
     def _promising(self) -> list[int]:
         """Return the candidates that can still win, alone or in a mixture; the best first."""
@@ -338,7 +361,7 @@ class Chooser:
     def _skipped(self) -> tuple[tuple[str, str], ...]:
         tried = {trial.candidate for trial in self._results}
         return tuple(
-            (candidate.name, f"about {self._cost(index).cross_fit(len(self._task.folds), self._course.share):.0f} s")
+            (candidate.name, f"about {self._duration(Trial(index, self._course.share)):.0f} s")
             for index, candidate in enumerate(self._candidates)
             if index not in tried
         )
@@ -348,7 +371,7 @@ class Chooser:
         if len(self._candidates) == 1 or self._task.seconds is None or len(self._task.folds) < 2:
             return LARGEST_SHARE
         for share in np.linspace(LARGEST_SHARE, SMALLEST_SHARE, 16):
-            total = sum(self._cost(i).cross_fit(len(self._task.folds), share) for i in range(len(self._candidates)))
+            total = sum(self._duration(Trial(i, float(share))) for i in range(len(self._candidates)))
             if total <= SCREENING * self._task.seconds:
                 return float(share)
         return SMALLEST_SHARE
@@ -362,21 +385,27 @@ class Chooser:
         if index not in self._costs:
             trainer = self._candidates[index].plan.trainer
             assert isinstance(trainer, SamTrainer)
-            self._costs[index] = Cost(trainer, self._task.pairs, len(self._task.train), self._task.device)
+            task = self._task
+            self._costs[index] = Cost(trainer, task.pairs, len(task.train), task.device, task.runner.threads)
         return self._costs[index]
 
-    def _run(self, trial: Trial, update: Callable[..., None]) -> None:
+    def _run(self, trials: Sequence[Trial], show: Callable[[str], None]) -> None:
+        """Run trials, at the same time if the runner does."""
+        cross_fits = {trial: self._cross_fitting(trial) for trial in trials}
+        self._runner.run(list(cross_fits.values()), show)
+        self._results |= {trial: cross_fitting.result() for trial, cross_fitting in cross_fits.items()}
+
+    def _cross_fitting(self, trial: Trial) -> CrossFitting:
         candidate, task = self._candidates[trial.candidate], self._task
-        folder = task.folder / f"member-{trial.candidate}-{round(1000 * trial.share)}"
-        self._results[trial] = cross_fit(
-            self._trainer(candidate, trial.share),
-            task.pairs,
-            task.folds,
-            task.seed,
-            folder,
-            task.device,
-            lambda pairs: self._held_out(candidate, pairs),
-            _Within(candidate.name, update),
+        return CrossFitting(
+            name=candidate.name,
+            trainer=self._trainer(candidate, trial.share),
+            pairs=task.pairs,
+            folds=task.folds,
+            seed=task.seed,
+            folder=task.folder / f"member-{trial.candidate}-{round(1000 * trial.share)}",
+            device=task.device,
+            held_out=partial(HeldOut, task.bank, candidate.backbone.sha256 if candidate.backbone else ""),
         )
 
     def _trainer(self, candidate: Candidate, share: float) -> Trainer:
@@ -388,10 +417,7 @@ class Chooser:
         # One scale for all folds, so that they share the encoded images.
         method, image_size = settings.method, trainer.backbone.sam.image_encoder.img_size
         scale = scale_of(method.tiles, method.scale, self._task.pairs, image_size)
-        return candidate.distributed(replace(trainer, settings=settings, bank=self._task.bank, scale=scale))
-
-    def _held_out(self, candidate: Candidate, pairs: Sequence[Pair]) -> HeldOut:
-        return HeldOut(self._task.bank, candidate.backbone.sha256 if candidate.backbone else "", pairs)
+        return replace(trainer, settings=settings, bank=self._task.bank, scale=scale)
 
     def _decide(self, course: _Course) -> None:
         self._course = course
@@ -407,29 +433,6 @@ class Chooser:
                 update(round(self._before + self._elapsed), round(total) if total else 0, note)
 
             yield show
-
-
-class _Within(Terminal):
-    """Shows the progress of a training as a note of the bar of the whole choice.
-
-    Args:
-        name: Name of the member.
-        update: Function that shows a note.
-    """
-
-    def __init__(self, name: str, update: Callable[[str], None]) -> None:
-        silent = Terminal.silent()
-        super().__init__(silent.console, silent.out)
-        self._name, self._update = name, update
-
-    @contextmanager
-    def bar(self, stage: str) -> Iterator[Callable[..., None]]:
-        """See `Terminal.bar`."""
-
-        def update(done: int, total: int, note: str = "") -> None:  # noqa: ARG001 - the note is not shown
-            self._update(f"{self._name}: {stage.lower()} {done}/{total}")
-
-        yield update
 
 
 def _key(candidates: Sequence[Candidate], task: Task) -> str:

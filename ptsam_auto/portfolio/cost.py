@@ -1,7 +1,8 @@
 """Estimates how long the trainings of a member take on this machine."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,9 +51,12 @@ class Cost:
         pairs: Annotated images that are cross-fitted.
         train: Number of all annotated images.
         device: Device, such as "cpu" or "cuda:0".
+        threads: Number of threads of a training, or None for that of this process.
     """
 
-    def __init__(self, trainer: SamTrainer, pairs: Sequence[Pair], train: int, device: str) -> None:
+    def __init__(
+        self, trainer: SamTrainer, pairs: Sequence[Pair], train: int, device: str, threads: int | None = None
+    ) -> None:
         method, sam = trainer.settings.method, trainer.backbone.sam.to(device)
         size = sam.image_encoder.img_size
         tiling = scale_of(method.tiles, method.scale, pairs, size).tiling
@@ -62,7 +66,8 @@ class Cost:
         self._recipe = trainer.settings.recipe
         self._images, self._train = len(pairs), train
         self._tiles = tiles * len(pairs) / len(looked_at)
-        self._speed = _measured(trainer, device)
+        with _threads(threads):
+            self._speed = _measured(trainer, device)
 
     @property
     def per_image(self) -> float:
@@ -93,6 +98,17 @@ class Cost:
         """Return the number of views of each image that a training encodes."""
         views = shortened(self._recipe, share).views_drawn(max(1, images))
         return -(-views // VIEWS_PER_FILE) * VIEWS_PER_FILE
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Use a number of threads inside the `with` block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _measured(trainer: SamTrainer, device: str) -> Speed:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ptsam_auto.experiment.cross_fit import cross_fit, seconds_spent
+from ptsam_auto.experiment.cross_fit import CrossFitting, seconds_spent
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.methods import prompt_free
 from ptsam_auto.methods.ptsam import PTSAMConfig
@@ -59,10 +59,13 @@ class Fake:
 
 
 def fitted(trainer, folder, images=None, folds=FOLDS):
-    def held_out(some):
-        return HeldOut(folder / "bank", "", some)
+    return crossed(trainer, images or pairs(5), 7, folder, partial(HeldOut, folder / "bank", ""), folds=folds)
 
-    return cross_fit(trainer, images or pairs(5), folds, 7, folder, "cpu", held_out)
+
+def crossed(trainer, images, seed, folder, held_out, terminal=None, folds=FOLDS):
+    cross_fitting = CrossFitting("mine", trainer, tuple(images), folds, seed, folder, "cpu", held_out)
+    cross_fitting.run(cross_fitting.missing, terminal)
+    return cross_fitting.result()
 
 
 def test_the_model_that_predicts_an_image_was_trained_on_the_others_alone(tmp_path):
@@ -108,15 +111,7 @@ def test_folds_share_the_bank_even_if_the_images_differ_in_size(tmp_path, toy, m
         return original(encoder, images_B3SS, prompts)
 
     monkeypatch.setattr(prompt_free, "encode", counted)
-    result = cross_fit(
-        trainer,
-        images,
-        FOLDS,
-        0,
-        tmp_path / "work",
-        "cpu",
-        lambda some: HeldOut(tmp_path / "bank", backbone.sha256, some),
-    )
+    result = crossed(trainer, images, 0, tmp_path / "work", partial(HeldOut, tmp_path / "bank", backbone.sha256))
     tiles = sum(len(scale.tiling.boxes(*size, 64)) for size in sizes)
     assert len(encoded) == 5 * 2 + tiles
     assert len(result.scores.images) == 5
@@ -149,10 +144,8 @@ def test_folds_trained_together_give_what_they_give_one_after_another_also_if_ki
     trainer = SamTrainer(backbone, settings, bank=tmp_path / "bank", scale=scale_of(1, "absolute", pairs(5), 64))
 
     def run(name, terminal):
-        def held_out(some):
-            return HeldOut(tmp_path / "bank", backbone.sha256, some)
-
-        return cross_fit(trainer, pairs(5), FOLDS, 0, tmp_path / name, "cpu", held_out, terminal)
+        held_out = partial(HeldOut, tmp_path / "bank", backbone.sha256)
+        return crossed(trainer, pairs(5), 0, tmp_path / name, held_out, terminal)
 
     apart = run("apart", Shown())
     trained, original = [], loop.epoch

@@ -85,7 +85,7 @@ class FakeTrainer(SamTrainer):
 class FakeCost:
     """Knows the price."""
 
-    def __init__(self, trainer, images, train, device):
+    def __init__(self, trainer, images, train, device, threads=None):
         self.price = self.per_image = trainer.price
 
     def cross_fit(self, folds, share, views_before=0):
