@@ -19,7 +19,7 @@ from ptsam_auto.commands.options import FitOptions
 from ptsam_auto.data.dataset import Dataset, Pair, Sample, fingerprint
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.leaks import KnownImage, shared
-from ptsam_auto.data.split import assigned, cross_folds, sample_of
+from ptsam_auto.data.split import assigned, cross_folds, is_sequence, sample_of
 from ptsam_auto.data.understanding import Understanding
 from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.experiment.cross_fit import CrossFit, mixed_probability
@@ -93,6 +93,8 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
                 f"{len(looked_at)} of the {len(pairs)} images are cross-fitted; all are trained on in the end."
             )
         folds = cross_folds(looked_at, options.folds, options.seed)
+        if len(folds) > 1 and is_sequence(looked_at):
+            terminal.say("The images are one sequence, so each fold of the cross-fitting is a run of neighbours.")
         minutes = options.minutes if len(candidates) > 1 else None
         seconds = 60 * minutes if minutes else None
         with _runner(candidates, options, device, len(folds)) as runner:

@@ -15,6 +15,8 @@ from ptsam_auto.data.dataset import Pair
 SIDE = 16  # side of a thumbnail, px
 NEARLY = 0.96  # minimum correlation of the edges of two thumbnails of nearly the same image
 FAINT = 2.0  # standard deviation of a thumbnail's edges, grey levels; fainter edges are not compared
+RANDOM_ORDERS = 999  # orders with which that of the names is compared
+FEWEST_IN_ORDER = 7  # smallest number of images for that; fewer have too few orders
 ROWS_AT_ONCE = 512  # thumbnails that are compared with all others in one matrix product
 
 
@@ -45,6 +47,27 @@ def nearly_same(pairs: Sequence[Pair], others: Sequence[Pair] | None = None) -> 
         alike = first[start : start + ROWS_AT_ONCE] @ second.T > NEARLY
         found += [(start + int(row), int(column)) for row, column in np.argwhere(alike)]
     return [(a, b) for a, b in found if a < b] if others is None else found
+
+
+def neighbours_are_alike(pairs: Sequence[Pair]) -> bool:
+    """Return whether consecutive pairs look more alike than in any of many random orders, as slices of a volume do.
+
+    Args:
+        pairs: Pairs in their order; without thumbnails the answer is no.
+    """
+    if len(pairs) < FEWEST_IN_ORDER or not all(pair.thumbnail for pair in pairs):
+        return False
+    grey = np.array([list(bytes.fromhex(pair.thumbnail)) for pair in pairs], np.float32)
+    grey -= grey.mean(axis=1, keepdims=True)
+    grey /= np.linalg.norm(grey, axis=1, keepdims=True) + 1e-6
+    alike = grey @ grey.T
+
+    def of_neighbours(order: np.ndarray) -> float:
+        return float(alike[order[:-1], order[1:]].mean())
+
+    rng = np.random.default_rng(0)
+    found = of_neighbours(np.arange(len(pairs)))
+    return all(of_neighbours(rng.permutation(len(pairs))) < found for _ in range(RANDOM_ORDERS))
 
 
 def shared(pairs: Sequence[Pair], others: Sequence[Pair]) -> list[tuple[Pair, Pair]]:

@@ -2,9 +2,13 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from ptsam_auto.data.dataset import Pair
+from ptsam_auto.data.leaks import neighbours_are_alike
 from ptsam_auto.errors import ConfigError
 
 HELD_OUT = "held out"
@@ -77,11 +81,18 @@ def cross_folds(pairs: Sequence[Pair], count: int, seed: int = 0) -> tuple[tuple
     fold with the fewest pairs, and groups without foreground last, so that the folds are about equally large and every
     training set has foreground if there are two groups with foreground.
 
+    Pairs that are one sequence, see `is_sequence`, are divided into runs of neighbours, because a slice of a volume is
+    much like the next one. If a training set had no foreground then, they are divided like pairs without an order.
+
     Args:
         pairs: Pairs of a dataset, with distinct contents.
         count: Number of folds; there are fewer if there are fewer groups. 0 is the same as 1: nothing is divided.
         seed: Random seed of the division.
     """
+    if count > 1 and is_sequence(pairs):
+        runs = [tuple(sorted(map(int, run))) for run in np.array_split(_in_order(pairs), min(count, len(pairs)))]
+        if all(_marks([pair for index, pair in enumerate(pairs) if index not in run]) for run in runs):
+            return tuple(runs)
     position = {id(pair): index for index, pair in enumerate(pairs)}
     groups = _groups(sorted(pairs, key=lambda pair: _rank(pair.digest, seed)), seed)
     groups.sort(key=lambda group: (not _marks(group), -len(group)))
@@ -89,6 +100,35 @@ def cross_folds(pairs: Sequence[Pair], count: int, seed: int = 0) -> tuple[tuple
     for group in groups:
         min(folds, key=len).extend(position[id(pair)] for pair in group)
     return tuple(tuple(sorted(fold)) for fold in folds)
+
+
+def is_sequence(pairs: Sequence[Pair]) -> bool:
+    """Return whether the pairs are one sequence, such as the slices of a volume.
+
+    They are all of one group, or have no groups and are numbered after one name; and neighbours look alike, see
+    `leaks.neighbours_are_alike`.
+    """
+    groups = {pair.group for pair in pairs}
+    if len(groups) != 1:
+        return False
+    is_one_name = len({_numbered(pair.name)[0] for pair in pairs}) == 1
+    return (bool(groups.pop()) or is_one_name) and neighbours_are_alike([pairs[index] for index in _in_order(pairs)])
+
+
+def _in_order(pairs: Sequence[Pair]) -> list[int]:
+    """Return the indices of the pairs in the order of their names, with numbers as people count: 2 is before 10."""
+
+    def place(index: int) -> tuple[str, int, str]:
+        before, number = _numbered(pairs[index].name)
+        return before, -1 if number is None else number, pairs[index].name
+
+    return sorted(range(len(pairs)), key=place)
+
+
+def _numbered(name: str) -> tuple[str, int | None]:
+    """Return a name without the number at its end, and the number; a name without a number is returned as it is."""
+    matched = re.fullmatch(r"(.*?)(\d+)", name)
+    return (matched[1], int(matched[2])) if matched else (name, None)
 
 
 def _rank(digest: str, seed: int) -> bytes:

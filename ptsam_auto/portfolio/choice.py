@@ -1,8 +1,9 @@
 """Tries the members of the portfolio on the user's images within a budget of time, and chooses among them.
 
 First every member is cross-fitted with a small fraction of its steps, in the order of the portfolio. Then those that
-can still win, alone or as a part of a mixture, are cross-fitted with all their steps. The choice is made by
-`portfolio.selection`, and the chosen members are trained on all images.
+can still win, alone or as a part of a mixture, are cross-fitted with all their steps, or with the largest fraction that
+the budget allows for all of them, so that they are compared as equals. The choice is made by `portfolio.selection`, and
+the chosen members are trained on all images.
 """
 
 # K folds
@@ -37,6 +38,7 @@ from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
 
 SCREENING = 0.4  # largest fraction of the budget for the first look at all members
 LARGEST_SHARE, SMALLEST_SHARE = 0.25, 0.1  # fraction of a member's steps in that look
+LEAST_GROWTH = 1.5  # A second look has at least so many times the steps of the first.
 CLEARLY_WORSE = 2.0  # standard errors behind the best, after which a member is not looked at again
 PLAN_FILE = "plan.json"
 
@@ -153,6 +155,7 @@ class _Course:
     key: str  # of the candidates, images, folds and seed that it belongs to
     share: float
     trials: tuple[Trial, ...] = ()
+    second: float | None = None  # fraction of the steps in the second look, at those that can still win
     shares: tuple[float, ...] = ()  # of the final trainings
 
 
@@ -169,6 +172,7 @@ class Chooser:
         self._candidates, self._task, self._terminal = tuple(candidates), task, terminal
         self._costs: dict[int, Cost] = {}
         self._results: dict[Trial, CrossFit] = {}
+        self._estimated = self._needed = 0.0  # durations of the trials so far, seconds
         self._began = time.perf_counter()
         self._runner = task.runner if self._is_worth(task.runner) else IN_THIS_PROCESS
         key = _key(candidates, task)
@@ -253,22 +257,50 @@ class Chooser:
             fitting = [left[0], *(trial for trial in fitting if trial != left[0])]  # The first is tried in any case.
         if fitting:
             return fitting[:at_once]
-        complete = {trial.candidate for trial in self._results if trial.share == 1}
-        promising = [Trial(index, 1.0) for index in self._promising() if index not in complete]
-        return [trial for trial in promising if self._fits(trial)][:at_once]
+        promising = self._promising()
+        if self._course.second is None:
+            self._decide(replace(self._course, second=self._second_share(promising)))
+        share = self._course.second or 0.0
+        again = [Trial(index, share) for index in promising if self._best_of(index)[0].share < share]
+        return [trial for trial in again if self._fits(trial)][:at_once]
+
+    def _second_share(self, promising: Sequence[int]) -> float:
+        """Return the largest fraction of their steps for which all promising candidates fit into the budget.
+
+        If not even the smallest useful one does, it is that of the best candidate alone, or 0.
+        """
+        screened = sorted({trial.candidate for trial in self._results})
+        mixture = [i for i, weight in zip(screened, self._selected(screened).weights, strict=True) if weight]
+        for among in (promising, promising[:1]):
+            for share in np.linspace(1.0, LEAST_GROWTH * self._course.share, 20):
+                trials = [Trial(index, float(share)) for index in among]
+                needed = sum(self._duration(trial, self._views(trial.candidate)) for trial in trials)
+                of_mixture = sum(self._final_duration(Trial(index, float(share))) for index in mixture)
+                if needed + max(of_mixture, *map(self._final_duration, trials)) <= self._remaining:
+                    return float(share)
+        return 0.0
 
     def _fits(self, trial: Trial) -> bool:
         """Return whether a trial and a final training fit into the rest of the budget."""
+        needed = self._duration(trial, self._views(trial.candidate)) + self._final_duration(trial)
+        return needed <= self._remaining
+
+    def _final_duration(self, trial: Trial) -> float:
+        """Return the estimated duration of a final training after a trial, seconds, with up to twice its steps."""
         cost = self._cost(trial.candidate)
-        final_share = 1.0 if trial.share == 1 else min(1.0, 2 * trial.share)
-        final = cost.final(final_share, cost.views(trial.share, len(self._task.pairs)))
-        return self._duration(trial, self._views(trial.candidate)) + final <= self._remaining
+        views = cost.views(trial.share, len(self._task.pairs))
+        return self._slowness * cost.final(min(1.0, 2 * trial.share), views)
+
+    @property
+    def _slowness(self) -> float:
+        """Return how many times as long as estimated the trials took; other programs may run, or memory may be slow."""
+        return min(max(self._needed / self._estimated, 0.5), 4.0) if self._estimated else 1.0
 
     def _duration(self, trial: Trial, views_before: int = 0) -> float:
         """Return the estimated duration of a trial, seconds; see `Cost.cross_fit`."""
         folds = len(self._task.folds)
         alone = self._cost(trial.candidate).cross_fit(folds, trial.share, views_before)
-        return alone * -(-folds // self._runner.at_once) / folds
+        return self._slowness * alone * -(-folds // self._runner.at_once) / folds
 
     def _is_worth(self, runner: FoldRunner) -> bool:
         """Return whether cross-fitting all candidates takes so long that a runner is worth its start."""
@@ -318,7 +350,7 @@ class Chooser:
         """
         if len(self._candidates) == 1 or self._task.seconds is None:
             return (1.0,) * len(chosen)
-        needed = sum(self._cost(index).final(1.0, self._views(index)) for index in chosen)
+        needed = self._slowness * sum(self._cost(index).final(1.0, self._views(index)) for index in chosen)
         affordable = min(1.0, max(0.0, self._remaining) / needed)
         return tuple(max(affordable, self._best_of(index)[0].share) for index in chosen)
 
@@ -392,7 +424,14 @@ class Chooser:
     def _run(self, trials: Sequence[Trial], show: Callable[[str], None]) -> None:
         """Run trials, at the same time if the runner does."""
         cross_fits = {trial: self._cross_fitting(trial) for trial in trials}
+        is_new = all(len(one.missing) == len(one.folds) for one in cross_fits.values())
+        began = time.perf_counter()
         self._runner.run(list(cross_fits.values()), show)
+        if self._task.seconds is not None and is_new:
+            durations = (self._duration(trial, self._views(trial.candidate)) for trial in trials)
+            estimated = sum(durations) / self._slowness
+            self._estimated += estimated
+            self._needed += time.perf_counter() - began
         self._results |= {trial: cross_fitting.result() for trial, cross_fitting in cross_fits.items()}
 
     def _cross_fitting(self, trial: Trial) -> CrossFitting:

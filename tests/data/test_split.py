@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ptsam_auto.data.dataset import Pair
@@ -115,6 +116,32 @@ def test_images_that_the_user_has_assigned_to_a_test_set_are_not_for_training():
     train, test = assigned(given)
     assert ({pair.name for pair in train}, {pair.name for pair in test}) == ({"2", "3", "4"}, {"0", "1"})
     assert assigned(pairs(3))[1] == ()
+
+
+def numbered(count, name="slice_", group="", blank=(), step=0.2):
+    """Images of a wave that moves by `step` from one to the next."""
+
+    def thumbnail_of(i):
+        wave = 100 + 50 * np.sin(np.arange(16) / 2 + step * i * np.arange(1, 17)[:, None] / 4)
+        return bytes(wave.astype(np.uint8)).hex()
+
+    return [
+        Pair(f"{name}{i}", f"digest {7 * i % 11} {i}", lambda: None, "", thumbnail_of(i), group, blank=i in blank)
+        for i in range(count)
+    ]
+
+
+def test_slices_next_to_each_other_are_in_one_fold_so_that_the_score_is_not_of_what_was_nearly_seen():
+    runs = tuple(tuple(range(first, first + 4)) for first in (0, 4, 8, 12))
+    assert cross_folds(numbered(16), 4) == runs, "2 is before 10"
+    assert cross_folds(numbered(16, name="p", group="stack.tif"), 4) == runs
+    assert cross_folds(list(reversed(numbered(16))), 4) == tuple(
+        tuple(range(first, first + 4)) for first in (12, 8, 4, 0)
+    )
+    assert cross_folds([*numbered(8), *numbered(8, name="other_")], 4) != runs, "two names are no sequence"
+    assert cross_folds(numbered(16, step=5), 4) != runs, "neighbours are not alike"
+    only = cross_folds(numbered(8, blank=range(2, 8)), 4)
+    assert all(not {0, 1} <= set(fold) for fold in only), "every training set has foreground"
 
 
 def test_a_sample_of_many_images_keeps_groups_together_and_is_the_same_again():

@@ -33,12 +33,14 @@ class World:
         trained: Name, number of images and share of the steps of each training.
         killed_at: Number of trainings after which the process is killed.
         slowness: How many times as long everything takes as it was estimated.
+        slow_from: Number of trainings after which it does.
     """
 
     now: float = 0.0
     trained: list[tuple[str, int, float]] = field(default_factory=list)
     killed_at: int | None = None
     slowness: float = 1.0
+    slow_from: int = 0
 
     @property
     def clock(self):
@@ -77,7 +79,8 @@ class FakeTrainer(SamTrainer):
             if len(self.world.trained) == self.world.killed_at:
                 raise Killed
             share = self.settings.recipe.epochs / EPOCHS
-            self.world.now += self.price * share * self.world.slowness
+            is_slow = len(self.world.trained) >= self.world.slow_from
+            self.world.now += self.price * share * (self.world.slowness if is_slow else 1.0)
             self.world.trained.append((self.name, len(images), share))
             yield Trained(FakeModel(self.sees), steps=self.settings.recipe.epochs)
 

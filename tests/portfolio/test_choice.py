@@ -105,12 +105,34 @@ def test_a_slow_machine_never_trains_the_chosen_with_fewer_steps_than_what_was_m
     world = World()
     candidates = [candidate(backbone, world, "most", sees_most), candidate(backbone, world, "all")]
     chooser = start(candidates, task(tmp_path, seconds=115), world)
-    world.slowness = 3.0
+    world.slowness, world.slow_from = 3.0, 8
     made = chooser.choose()
     assert world.now > 115, "the budget is spent"
     chooser.train(made)
     assert names(candidates, made) == ["all"]
     assert world.trained[-1] == ("all", 8, 1.0), "its score is that of a training with all steps"
+
+
+def test_a_machine_that_was_slow_so_far_is_given_less_to_do(backbone, start, tmp_path):
+    world = World(slowness=3.0)
+    candidates = [candidate(backbone, world, "most", sees_most), candidate(backbone, world, "all")]
+    chooser = start(candidates, task(tmp_path, seconds=115), world)
+    made = chooser.choose()
+    chooser.train(made)
+    assert names(candidates, made) == ["all"]
+    assert world.now <= 115
+
+
+def test_members_that_can_win_are_compared_with_the_same_share_of_their_steps(backbone, start, tmp_path):
+    """The one that is tried first has no advantage if the budget does not suffice for all steps of both."""
+    world = World()
+    candidates = [candidate(backbone, world, "left", sees_left), candidate(backbone, world, "right", sees_right)]
+    chooser = start(candidates, task(tmp_path, seconds=80), world)
+    made = chooser.choose()
+    chooser.train(made)
+    shares = {name: share for name, images, share in world.trained if images == 6}
+    assert 0.25 < shares["left"] == shares["right"] < 1
+    assert world.now <= 80
 
 
 def test_a_member_that_is_clearly_worse_is_looked_at_only_shortly(backbone, start, tmp_path):
