@@ -30,6 +30,7 @@ from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.portfolio.candidates import candidates_for
 from ptsam_auto.portfolio.choice import Candidate, Choice, Chooser, Task
+from ptsam_auto.portfolio.local_runner import local_runner
 from ptsam_auto.registry import Choices
 from ptsam_auto.specialist.artifact import default_device
 from ptsam_auto.specialist.scores import Scores, evaluate
@@ -66,9 +67,11 @@ def measured(folder: Path, draw: int, options: argparse.Namespace, terminal: Ter
     device = default_device()
     candidates = candidates_for("ptsam", Choices(device=device), None, [*train, *test], terminal)
     with tempfile.TemporaryDirectory() as work:
-        task = Task(train, train, cross_folds(train, 4, draw), draw, Path(work), device, 60 * options.minutes)
-        chooser = Chooser(candidates, task, terminal)
-        choice = chooser.choose()
+        folds = cross_folds(train, 4, draw)
+        with local_runner(candidates, device, len(folds)) as runner:
+            task = Task(train, train, folds, draw, Path(work), device, 60 * options.minutes, runner)
+            chooser = Chooser(candidates, task, terminal)
+            choice = chooser.choose()
         trained = chooser.train(choice)
         seconds = chooser.seconds
         mixture = Mixture([each.model for each in trained], choice.weights)

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,9 +22,8 @@ from ptsam_auto.data.split import assigned, cross_folds, is_sequence, sample_of
 from ptsam_auto.data.understanding import Understanding
 from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.experiment.cross_fit import CrossFit, mixed_probability
-from ptsam_auto.experiment.fold_runner import IN_THIS_PROCESS, FoldRunner, InOtherProcesses
+from ptsam_auto.experiment.fold_runner import FoldRunner, InOtherProcesses
 from ptsam_auto.experiment.held_out import HeldOut
-from ptsam_auto.experiment.processes import Processes
 from ptsam_auto.experiment.work_folder import locked_folder
 from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
@@ -33,6 +31,7 @@ from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.portfolio import members as portfolio
 from ptsam_auto.portfolio.candidates import candidates_for
 from ptsam_auto.portfolio.choice import Candidate, Choice, Chooser, Task
+from ptsam_auto.portfolio.local_runner import local_runner
 from ptsam_auto.registry import Choices
 from ptsam_auto.specialist import artifact
 from ptsam_auto.specialist.calibration import Calibration, calibrated, confidence
@@ -59,8 +58,6 @@ IN_PROGRESS = "in_progress"  # Subfolder of the output folder with the bank and 
 MARKER_FILE = "fit.json"  # File that marks that subfolder as created by `fit`.
 MAX_PANELS = 24  # Largest number of images in the report.
 MAX_CROSS_FITTED = 64  # Largest number of images that are cross-fitted; more of them hardly change the choice.
-PROCESSES_FROM = 60.0  # Duration of the cross-fitting, seconds, from which on several processes are used on a CPU.
-MOST_WITH_PROCESSES = 30_000_000  # Largest number of weights of a SAM for them, because each process has its own copy.
 FILES = (artifact.WEIGHTS_FILE, artifact.FOLDS_FILE, "report.html", artifact.RECORD_FILE)
 
 
@@ -220,34 +217,17 @@ def _distributed(options: FitOptions, trainer: SamTrainer) -> Trainer:
 
 @contextmanager
 def _runner(candidates: Sequence[Candidate], options: FitOptions, device: str, folds: int) -> Iterator[FoldRunner]:
-    """Yield how the folds are run: by the workers of Ray, by processes on this machine, or in this process.
-
-    On a CPU, a training on a small SAM gains little from a second thread, and two trainings gain much from a second
-    process. On a GPU, the folds are trained together.
-    """
-    if options.workers > 1:
-        from ptsam_auto.distributed.cluster import threads_each
-        from ptsam_auto.distributed.tasks import Tasks
-
-        threads = threads_each(options.workers, options.address)
-        tasks = Tasks(options.workers, threads, device.startswith("cuda"), options.address)
-        yield InOtherProcesses(tasks.each, options.workers, threads)
+    """Yield how the folds are run: by the workers of Ray, or on this machine."""
+    if options.workers == 1:
+        with local_runner(candidates, device, folds) as runner:
+            yield runner
         return
-    count = min(folds, torch.get_num_threads())
-    largest = max((_size(candidate) for candidate in candidates), default=0)
-    if device != "cpu" or count < 2 or largest > MOST_WITH_PROCESSES:
-        yield IN_THIS_PROCESS
-        return
-    processes = Processes(count, torch.get_num_threads() // count)
-    try:
-        yield InOtherProcesses(processes.each, count, processes.threads, worth_from=PROCESSES_FROM)
-    finally:
-        processes.close()
+    from ptsam_auto.distributed.cluster import threads_each
+    from ptsam_auto.distributed.tasks import Tasks
 
-
-def _size(candidate: Candidate) -> int:
-    """Return the number of weights of the backbone, or 0 without one."""
-    return sum(weight.numel() for weight in candidate.backbone.sam.parameters()) if candidate.backbone else 0
+    threads = threads_each(options.workers, options.address)
+    tasks = Tasks(options.workers, threads, device.startswith("cuda"), options.address)
+    yield InOtherProcesses(tasks.each, options.workers, threads)
 
 
 def _say_choice(choice: Choice, candidates: Sequence[Candidate], terminal: Terminal) -> None:

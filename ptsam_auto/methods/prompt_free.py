@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.resampling import resize_image
-from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam.image_encoder import encode, encode_frozen
 from ptsam_auto.sam.mask_decoder import decode
 from ptsam_auto.sam.preprocess import to_input, to_original
 from ptsam_auto.sam.tiles import Tiling, ramp
@@ -70,6 +70,8 @@ class PromptFreeSam(nn.Module):
 
     def encode(self, images_B3SS: Tensor) -> Tensor:
         """Return features, B 256 G G, of images that `sam.preprocess` has normalised and padded."""
+        if self.encoder_is_frozen:
+            return encode_frozen(self.sam.image_encoder, images_B3SS)
         return encode(self.sam.image_encoder, images_B3SS, self.encoder_prompts)
 
     def decode(self, features_B256GG: Tensor) -> Tensor:

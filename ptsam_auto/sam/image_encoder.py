@@ -3,6 +3,8 @@
 # B images  W windows  N patches of a window (its side n)  P prompts  L layers  D width  H heads  C = D / H
 # S input side, px  G patches per side
 
+from functools import lru_cache
+
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos, window_partition, window_unpartition
@@ -10,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ptsam_auto.sam.tiny_vit import TinyVit
+
+LEAST_WEIGHTS = 1_000_000  # number of weights of an encoder from which on a lower precision is faster
 
 
 def encode(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD: Tensor | None = None) -> Tensor:
@@ -43,6 +47,31 @@ def encode(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD:
         x_BGGD = x_BGGD + attended
         x_BGGD = x_BGGD + block.mlp(block.norm2(x_BGGD))
     return encoder.neck(x_BGGD.permute(0, 3, 1, 2))
+
+
+@torch.no_grad()
+def encode_frozen(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor) -> Tensor:
+    """Return image features, B 256 G G, float32, without gradients.
+
+    On a CPU that multiplies bfloat16 in hardware, matrix products and convolutions have this precision, which takes
+    about two thirds of the time; sums, normalisations and the residual stream stay in float32. Features are only kept
+    in half precision anyway. A toy encoder gains nothing, so it stays exact.
+
+    Args:
+        encoder: Encoder, see `encode`.
+        images_B3SS: Normalised and padded images, see `preprocess`.
+    """
+    weights = sum(weight.numel() for weight in encoder.parameters())
+    is_faster = images_B3SS.device.type == "cpu" and multiplies_bfloat16() and weights >= LEAST_WEIGHTS
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_faster):
+        return encode(encoder, images_B3SS).float()
+
+
+@lru_cache
+def multiplies_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16 in hardware."""
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # Older versions do not have it.
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> Tensor:
