@@ -6,7 +6,8 @@ For each dataset (with a splits.json that has the lists train and test), 16 imag
 portfolio, as `ptsam-auto fit` does. Then every member is trained on all 16 images, and all are measured on the images
 of the test list. The regret is the Dice of the best member on the test images less that of the choice, which has not
 seen them; it is negative where a mixture is better than every member. The table also shows whether the 95 % interval
-that fit prints contains the mean Dice of the test images, for each draw of 16 images.
+that fit prints contains the mean Dice of the test images, for each draw of 16 images. A second table has the Dice of every
+member on the test images, and so shows which backbone suits what.
 
 If the command is interrupted, run it again to continue. `--table` only prints the table of the finished ones. The time
 of a choice depends on what else the machine does; run it alone.
@@ -58,7 +59,9 @@ def main() -> None:
                 if not path.exists():
                     terminal.say(f"{folder.name}, draw {draw}")
                     write_json(path, measured(folder, draw, options, terminal))
-    terminal.out.print(table([json.loads(path.read_text()) for path in sorted(options.out.glob("*.json"))]))
+    results = [json.loads(path.read_text()) for path in sorted(options.out.glob("*.json"))]
+    terminal.out.print(table(results))
+    terminal.out.print(members_table(results))
 
 
 def measured(folder: Path, draw: int, options: argparse.Namespace, terminal: Terminal) -> dict:
@@ -142,6 +145,17 @@ def table(results: list[dict]) -> Table:
         rows.add_section()
         covered = f"{sum(inside)} of {len(inside)} inside"
         rows.add_row("mean", "", "", "", covered, "", "", "", f"{100 * np.mean(regrets):.1f}", "")
+    return rows
+
+
+def members_table(results: list[dict]) -> Table:
+    """Return the Dice of every member on the test images, the mean of all draws in which it was measured."""
+    names = sorted({name for result in results for name in result["members"]})
+    rows = Table("dataset", *names, title="Dice on the test images", title_justify="left", title_style="")
+    for dataset in sorted({result["dataset"] for result in results}):
+        measured = [result["members"] for result in results if result["dataset"] == dataset]
+        dice = {name: [members[name]["dice"] for members in measured if name in members] for name in names}
+        rows.add_row(dataset, *(f"{100 * np.mean(dice[name]):.1f}" if dice[name] else "" for name in names))
     return rows
 
 

@@ -82,7 +82,11 @@ def _freeze_portfolio(found: Search, count: int, options: FreezeOptions, termina
         terminal.out.print(left_out_table(left_out))
     else:
         terminal.say("With a single dataset nothing shows how the portfolio does on other images.")
-    portfolio = Portfolio(tuple(chosen), _evidence(found, left_out))
+    for_gpus = [member for member in members.frozen().members if member.needs_gpu and not member.dice]
+    if for_gpus:
+        names = ", ".join(member.name for member in for_gpus)
+        terminal.say(f"Kept from the present portfolio, for machines with a GPU: {names}. They were not measured here.")
+    portfolio = Portfolio((*for_gpus, *chosen), _evidence(found, left_out))
     members.write(path, portfolio, force=options.force)
     terminal.say(f"Saved as the portfolio of fit: {path}. Show it with: ptsam-auto defaults")
     return portfolio

@@ -1,9 +1,8 @@
 """Learns a portfolio from measured configurations: picks the members greedily, and tests the rule without a dataset.
 
 The first member is the configuration with the best mean Dice over the datasets, and the cheaper of two that are equal.
-Each further member is the one that
-raises the mean, over the datasets, of the best member's Dice most per second of its own cost. The portfolio ends when
-no configuration raises that mean by at least `MIN_RISE`.
+Each further member is the one that raises the mean, over the datasets, of the best member's Dice most per second of its
+own cost. The portfolio ends when no configuration raises that mean by at least `MIN_RISE`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

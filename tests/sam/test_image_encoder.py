@@ -4,7 +4,8 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import add_decomposed_rel_pos, window_partition, window_unpartition
 
-from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam import checkpoint, image_encoder
+from ptsam_auto.sam.image_encoder import encode, encode_frozen
 from tests.toys import toy_sam
 
 
@@ -42,6 +43,20 @@ def naive(encoder, images, prompts_LPD):
 def test_without_prompts_it_is_sams_own_encoder(encoder):
     images = torch.randn(3, 3, 64, 64)
     torch.testing.assert_close(encode(encoder, images), encoder(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nano", "lite_medsam"])
+def test_a_frozen_encoder_is_nearly_the_same_on_a_cpu_that_multiplies_bfloat16(name, monkeypatch):
+    """PyTorch has bfloat16 on every CPU, so this holds everywhere; it is slower where the hardware does not have it."""
+    encoder = checkpoint.load(name).sam.image_encoder
+    images = torch.rand(1, 3, encoder.img_size, encoder.img_size)
+    monkeypatch.setattr(image_encoder, "multiplies_bfloat16", lambda: False)
+    exact = encode_frozen(encoder, images)
+    torch.testing.assert_close(exact, encode(encoder, images), atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr(image_encoder, "multiplies_bfloat16", lambda: True)
+    rounded = encode_frozen(encoder, images)
+    assert (rounded.dtype, rounded.requires_grad) == (torch.float32, False)
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.1
 
 
 def test_cheap_prompts_equal_naive_insertion_in_values_and_gradients(encoder):
