@@ -6,8 +6,8 @@ For each dataset (with a splits.json that has the lists train and test), 16 imag
 portfolio, as `ptsam-auto fit` does. Then every member is trained on all 16 images, and all are measured on the images
 of the test list. The regret is the Dice of the best member on the test images less that of the choice, which has not
 seen them; it is negative where a mixture is better than every member. The table also shows whether the 95 % interval
-that fit prints contains the mean Dice of the test images, for each draw of 16 images. A second table has the Dice of every
-member on the test images, and so shows which backbone suits what.
+that fit prints contains the mean Dice of the test images, for each draw of 16 images. A second table has the Dice of
+every member on the test images, and so shows which backbone suits what.
 
 If the command is interrupted, run it again to continue. `--table` only prints the table of the finished ones. The time
 of a choice depends on what else the machine does; run it alone.
