@@ -36,7 +36,7 @@ from ptsam_auto.terminal import Terminal
 from ptsam_auto.training.scale import scale_of
 from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
 
-SCREENING = 0.4  # largest fraction of the budget for the first look at all members
+SCREENING = 0.25  # largest fraction of the budget for the first look at all members
 LARGEST_SHARE, SMALLEST_SHARE = 0.25, 0.1  # fraction of a member's steps in that look
 LEAST_GROWTH = 1.5  # A second look has at least so many times the steps of the first.
 CLEARLY_WORSE = 2.0  # standard errors behind the best, after which a member is not looked at again
@@ -286,10 +286,15 @@ class Chooser:
         return needed <= self._remaining
 
     def _final_duration(self, trial: Trial) -> float:
-        """Return the estimated duration of a final training after a trial, seconds, with up to twice its steps."""
+        """Return the estimated duration of a final training after a trial, seconds.
+
+        After a first look, it has at least twice its steps. After a second look it has all steps: the specialist itself
+        is worth more than a longer look at what it is chosen from.
+        """
         cost = self._cost(trial.candidate)
         views = cost.views(trial.share, len(self._task.pairs))
-        return self._slowness * cost.final(min(1.0, 2 * trial.share), views)
+        share = 1.0 if trial.share > self._course.share else min(1.0, 2 * trial.share)
+        return self._slowness * cost.final(share, views)
 
     @property
     def _slowness(self) -> float:
