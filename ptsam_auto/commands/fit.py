@@ -28,6 +28,7 @@ from ptsam_auto.experiment.work_folder import locked_folder
 from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.objects.separation import settings_for
 from ptsam_auto.portfolio import members as portfolio
 from ptsam_auto.portfolio.candidates import candidates_for
 from ptsam_auto.portfolio.choice import Candidate, Choice, Chooser, Task
@@ -115,6 +116,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
             warnings=(*_warnings(scores), *([overlap_warning] if overlap_warning else [])),
             cost=_cost(model, chooser.seconds, device, options.workers),
             versions={package: version(package) for package in _packages(candidates)},
+            objects=settings_for(pair.load().mask for pair in pairs),
         )
         specialist = artifact.Specialist(model, record)
         learned = _learned_of_folds(cross_fits, len(folds))

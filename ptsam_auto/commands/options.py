@@ -9,6 +9,7 @@ from ptsam_auto.commands.command_line import Argument, Option, read_names, read_
 from ptsam_auto.compare.presets import PRESETS
 from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.errors import ConfigError, DatasetError, Problem, suggestion
+from ptsam_auto.objects.kinds import EXPORTS
 from ptsam_auto.training import defaults
 
 SamMethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
@@ -284,6 +285,43 @@ class PredictOptions:
             "image."
         ),
     ] = None
+    threshold: Annotated[float, Option("Probability above which a pixel is foreground, above 0 and below 1.")] = 0.5
+    probability: Annotated[
+        bool, Option("Also write the foreground probability, as TIFF files (float32, 0 to 1).", "--probability")
+    ] = False
+    instances: Annotated[
+        bool,
+        Option("Also split touching objects and write one number per object, as OME-TIFF files.", "--instances"),
+    ] = False
+    measure: Annotated[
+        bool,
+        Option(
+            "Also measure the objects: tables as CSV and Parquet, and measurements.html. It includes --instances.",
+            "--measure",
+        ),
+    ] = False
+    export: Annotated[
+        list[str],
+        Option(
+            "Also write the objects for another program: geojson (QuPath), imagej (ROI sets) or coco. Can be repeated. "
+            "It includes --instances."
+        ),
+    ] = field(default_factory=list)
+    pixel_size: Annotated[
+        str | None,
+        Option(
+            "Side of a pixel of all images, such as 0.65um or 120nm, for measurements in micrometres. Default: what "
+            "each file states."
+        ),
+    ] = None
+    smallest: Annotated[
+        int | None,
+        Option("Area in px below which an object is removed. Default: half of a small training object.", min_value=0),
+    ] = None
+    largest_hole: Annotated[
+        int | None,
+        Option("Area in px below which a hole is filled. Default: learned from the training masks.", min_value=0),
+    ] = None
     force: Annotated[
         bool,
         Option("Overwrite masks that this specialist did not make, or that it made from another image.", "--force"),
@@ -297,6 +335,22 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         _require_several_workers(self.workers, {"--address": self.address})
+        if not 0 < self.threshold < 1:
+            raise ConfigError(f"--threshold is {self.threshold:g}; expected a number above 0 and below 1.")
+        for name in self.export:
+            if name not in EXPORTS:
+                raise ConfigError(f"--export is {name}; expected one of {', '.join(EXPORTS)}.")
+        of_objects = {
+            "--pixel-size": self.pixel_size, "--smallest": self.smallest, "--largest-hole": self.largest_hole
+        }  # fmt: skip
+        given = [name for name, value in of_objects.items() if value is not None]
+        if given and not self.with_objects:
+            raise ConfigError(f"{given[0]} has no effect without objects. Add --instances, --measure or --export.")
+
+    @property
+    def with_objects(self) -> bool:
+        """Return whether objects are separated."""
+        return self.instances or self.measure or bool(self.export)
 
 
 @dataclass(frozen=True)

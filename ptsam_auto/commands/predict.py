@@ -6,8 +6,11 @@ from pathlib import Path
 
 from ptsam_auto.commands.options import PredictOptions
 from ptsam_auto.data.names import stem
-from ptsam_auto.data.new_images import NewImages, find_new_images
+from ptsam_auto.data.new_images import NewImages, Source, find_new_images
 from ptsam_auto.errors import DatasetError, OutputError, Problem
+from ptsam_auto.objects.pixel_size import PixelSize
+from ptsam_auto.objects.results import LABELS, SUMMARY, ObjectResults
+from ptsam_auto.objects.separation import ObjectSettings
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.expected_table import TABLE_FILE, read_rows, write_table
 from ptsam_auto.specialist.masks import Destination, PredictionResult, predict_source, reading_of
@@ -64,8 +67,11 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
         options.overlays,
         replace=options.force,
         uncertainty=options.uncertainty,
+        probability=options.probability,
+        threshold=options.threshold,
     )
-    destination.refuse_inputs(new.sources)
+    objects = _object_results(options, specialist, destination.masks) if options.with_objects else None
+    destination.refuse_inputs(new.sources, objects.paths(new.sources) if objects else ())
     destination.create_folders()
     if options.workers == 1:
         results: Iterator[PredictionResult] = (
@@ -89,6 +95,10 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
     terminal.say(f"{written} masks written: {destination.masks}/" + (f" ({kept} existed already)" if kept else ""))
     if destination.uncertainty is not None:
         _write_expected(destination.uncertainty, specialist, new, problems, terminal)
+    if objects:
+        failed = {problem.where for problem in problems}
+        predicted = [source for source in new.sources if source.label not in failed]
+        problems += _write_objects(objects, predicted, terminal)
     if much_larger:
         largest = max(member.scale.largest for member in specialist.record.members if member.scale)
         terminal.say(
@@ -100,6 +110,40 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
     if problems:
         advice = "All other masks are written. Fix or remove these files, then run the command again."
         raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
+
+
+def _object_results(options: PredictOptions, specialist: Specialist, folder: Path) -> ObjectResults:
+    learned = specialist.record.objects
+    return ObjectResults(
+        folder,
+        ObjectSettings(
+            smallest=learned.smallest if options.smallest is None else options.smallest,
+            largest_hole=learned.largest_hole if options.largest_hole is None else options.largest_hole,
+        ),
+        measure=options.measure,
+        exports=tuple(options.export),
+        pixel_size=PixelSize.parse(options.pixel_size) if options.pixel_size else None,
+        class_name=specialist.record.data.folder,
+    )
+
+
+def _write_objects(objects: ObjectResults, sources: Sequence[Source], terminal: Terminal) -> list[Problem]:
+    """Write everything about the objects. Return the images that could not be read again."""
+    with terminal.bar("Objects") as update:
+        try:
+            written = objects.write(sources, update)
+        except OSError as error:
+            raise OutputError(f"Cannot write to {objects.folder}: {error.strerror}.\nChoose another --out.") from None
+    settings = objects.settings
+    terminal.say(
+        f"{written.objects} objects in {written.images} images: {objects.folder / LABELS}/ (smaller than "
+        f"{settings.smallest} px removed, holes smaller than {settings.largest_hole} px filled)"
+    )
+    if objects.measure:
+        terminal.say(f"Measurements: {objects.folder / SUMMARY}, and objects and images as .csv and .parquet beside it")
+        if written.unknown:
+            terminal.say(f"{written.unknown} images do not state the size of a pixel; give it with --pixel-size.")
+    return list(written.problems)
 
 
 def _write_expected(

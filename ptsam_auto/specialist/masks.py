@@ -1,6 +1,7 @@
 """Writes masks as PNG files, one per image or page. Their metadata names the specialist and the source image.
 
-Maps of the uncertainty are written in the same way if they are asked for; see `uncertainty` and `expected_table`.
+Maps of the uncertainty are written in the same way if they are asked for; see `uncertainty` and `expected_table`. Maps
+of the foreground probability are TIFF files.
 
 So an interrupted prediction can be continued: masks that this specialist made from this image are kept. Other files,
 and masks that it made from another image of the same name, are not overwritten by default.
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -24,6 +26,9 @@ from ptsam_auto.specialist.expected_table import row_metadata
 from ptsam_auto.specialist.report import overlay
 from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
+PROBABILITY = "probability"  # Subfolder of the maps of the foreground probability.
+THRESHOLD = "ptsam-auto threshold"  # Text chunk of the masks.
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -35,12 +40,21 @@ class Destination:
         replace: Whether to overwrite masks that this specialist did not make, or that it made from another image.
             An image to predict on is never overwritten.
         uncertainty: Folder of the maps of the uncertainty, NAME.png, or None.
+        probability: Whether the foreground probability is written too, as probability/NAME.tif in the folder of the
+            masks, float32.
+        threshold: Probability above which a pixel is foreground, 0 to 1.
     """
 
     masks: Path
     overlays: Path | None = None
     replace: bool = False
     uncertainty: Path | None = None
+    probability: bool = False
+    threshold: float = 0.5
+
+    def probability_path(self, name: str) -> Path | None:
+        """Return the path of the foreground probability of a page, or None."""
+        return self.masks / PROBABILITY / f"{name}.tif" if self.probability else None
 
     @property
     def folders(self) -> list[Path]:
@@ -64,15 +78,22 @@ class Destination:
             except OSError as error:
                 raise _unwritable(folder, error) from None
 
-    def refuse_inputs(self, sources: Iterable[Source]) -> None:
+    def refuse_inputs(self, sources: Iterable[Source], further: Iterable[Path] = ()) -> None:
         """Check that no result would overwrite an image to predict on, also if `replace` is set.
+
+        Args:
+            sources: Images to predict on.
+            further: Paths of further results.
 
         Raises:
             OutputError: A result would overwrite an image.
         """
         sources = tuple(sources)
         inputs = {file.resolve() for source in sources for file in source.image.files}
-        for path in (folder / f"{name}.png" for folder in self.folders for source in sources for name in source.names):
+        names = [name for source in sources for name in source.names]
+        results = [folder / f"{name}.png" for folder in self.folders for name in names]
+        results += [path for name in names if (path := self.probability_path(name))]
+        for path in (*results, *further):
             if path.resolve() in inputs:
                 raise OutputError(
                     f"{path} is an image to predict on, and a result would overwrite it.\n"
@@ -125,18 +146,20 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
             mask_path = destination.masks / f"{name}.png"
             overlay_path = destination.overlays / f"{name}.png" if destination.overlays else None
             map_path = destination.uncertainty / f"{name}.png" if destination.uncertainty else None
+            probability_path = destination.probability_path(name)
             made_before = []
             for path in (mask_path, map_path) if map_path else (mask_path,):
-                made_by, made_from = _read_metadata(path)
-                made_before.append((made_by, made_from) == (specialist.identity, source_hash))
-                if path.exists() and not made_before[-1] and not destination.replace:
+                made_by, made_from, threshold = _read_metadata(path)
+                is_ours = (made_by, made_from) == (specialist.identity, source_hash)
+                made_before.append(is_ours and threshold in (None, destination.threshold))
+                if path.exists() and not is_ours and not destination.replace:
                     same_specialist = made_by == specialist.identity
                     origin = (
                         "made from another image of this name" if same_specialist else "not made by this specialist"
                     )
                     problem = f"{path} exists and was {origin}; overwrite it with --force"
                     return PredictionResult(label, written, kept, problem)
-            if all(made_before) and (not overlay_path or overlay_path.exists()):
+            if all(made_before) and all(not path or path.exists() for path in (overlay_path, probability_path)):
                 kept += 1
                 continue
             image = source.image.read(page, reading_of(specialist))
@@ -144,13 +167,16 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
             metadata = {SPECIALIST: specialist.identity, SOURCE: source_hash}
             if map_path:
                 assessment = assess(specialist, image)
-                mask = assessment.mask
+                probability = assessment.probability
                 _write(map_path, as_pixels(assessment.uncertainty), metadata | row_metadata(assessment))
             else:
-                mask = specialist.predict(image)
+                probability = specialist.model.probability(image)
+            mask = probability > destination.threshold
+            if probability_path:
+                _write_probability(probability_path, probability)
             if overlay_path:
                 _write(overlay_path, overlay(image, mask))
-            _write(mask_path, mask.astype(np.uint8) * 255, metadata)
+            _write(mask_path, mask.astype(np.uint8) * 255, metadata | {THRESHOLD: str(destination.threshold)})
             written += 1
     except DatasetError as error:
         return PredictionResult(label, written, kept, "; ".join(problem.what for problem in error.problems))
@@ -165,13 +191,14 @@ def _hash_of(source: Source) -> str:
     return digests[0] if len(digests) == 1 else json_sha256(digests)
 
 
-def _read_metadata(path: Path) -> tuple[str | None, str | None]:
-    """Return the specialist and the source image that are named in a mask, or None for each that is missing."""
+def _read_metadata(path: Path) -> tuple[str | None, str | None, float | None]:
+    """Return the specialist, the source image and the threshold of a mask, or None for each that is missing."""
     try:
         with Image.open(path) as image:
-            return image.info.get(SPECIALIST), image.info.get(SOURCE)
-    except OSError:  # The file is missing or is not an image.
-        return None, None
+            threshold = image.info.get(THRESHOLD)
+            return image.info.get(SPECIALIST), image.info.get(SOURCE), float(threshold) if threshold else None
+    except (OSError, ValueError):  # The file is missing or is not an image, or the number was changed.
+        return None, None, None
 
 
 def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = None) -> None:
@@ -182,6 +209,16 @@ def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = Non
     try:
         with replacing(path) as unfinished:
             Image.fromarray(pixels).save(unfinished, format="PNG", pnginfo=info)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _write_probability(path: Path, probability: np.ndarray) -> None:
+    """Write a map as TIFF, atomically."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as unfinished:
+            tifffile.imwrite(unfinished, probability.astype(np.float32), compression="zlib", photometric="minisblack")
     except OSError as error:
         raise _unwritable(path, error) from None
 

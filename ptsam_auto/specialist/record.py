@@ -5,6 +5,7 @@ from typing import Any
 
 from ptsam_auto.data.leaks import KnownImage
 from ptsam_auto.data.reading import ImageReading
+from ptsam_auto.objects.separation import NOT_LEARNED, ObjectSettings
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.specialist.calibration import Calibration
 from ptsam_auto.specialist.expected import Expected
@@ -198,6 +199,7 @@ class SpecialistRecord:
         warnings: Warnings for the user.
         cost: Cost of the training.
         versions: Versions of the packages that made the specialist.
+        objects: How objects are separated in masks, learned from the training masks.
     """
 
     format: int
@@ -210,3 +212,4 @@ class SpecialistRecord:
     warnings: tuple[str, ...]
     cost: CostRecord
     versions: dict[str, str]
+    objects: ObjectSettings = NOT_LEARNED

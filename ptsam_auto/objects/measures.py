@@ -1,0 +1,102 @@
+"""Measures objects: one row an object, and one row an image."""
+
+# H W  rows and columns, px;  C  channels
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from skimage.measure import regionprops_table
+
+from ptsam_auto.objects.pixel_size import PixelSize
+
+SHAPE = {
+    "area": "area_px",
+    "equivalent_diameter_area": "equivalent_diameter_px",
+    "perimeter": "perimeter_px",
+    "eccentricity": "eccentricity",
+    "solidity": "solidity",
+    "centroid-1": "centroid_x_px",
+    "centroid-0": "centroid_y_px",
+}
+LENGTHS = ("equivalent_diameter", "perimeter")
+SUMMED = ("area_px", "area_um2", "equivalent_diameter_px", "equivalent_diameter_um")
+
+CENTRE = 0.5  # of the first pixel; scikit-image counts from there
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page with its objects.
+
+    Args:
+        name: Name of its results.
+        labels: Objects, H W, int32; 0 is background.
+        values: Stored values of the image, H W C, or None if they are not measured.
+        pixel_size: Size of a pixel, or None if it is not known.
+    """
+
+    name: str
+    labels: np.ndarray
+    values: np.ndarray | None = None
+    pixel_size: PixelSize | None = None
+
+
+def rows_of_objects(page: Page) -> list[Row]:
+    """Return one row per object, in the order of their numbers.
+
+    Columns in px, and with a pixel size also in micrometres: area, diameter of a circle of this area, perimeter,
+    centroid (x to the right, y down; the upper left corner of the image is 0, as in `outlines`); eccentricity of an
+    ellipse with the same second moments (0 is a circle), solidity (share of the convex hull); whether the object
+    touches the border of the image, so that it may be cut; mean and sum of the stored values of each channel.
+    """
+    if not page.labels.any():
+        return []
+    wanted = ("label", "area", "equivalent_diameter_area", "perimeter", "eccentricity", "solidity", "centroid", "bbox")
+    found = regionprops_table(page.labels, properties=wanted)
+    height, width = page.labels.shape
+    top, left, bottom, right = (found[f"bbox-{side}"] for side in range(4))
+    at_border = (top == 0) | (left == 0) | (bottom == height) | (right == width)
+    columns: dict[str, np.ndarray] = {"object": found["label"]}
+    columns |= {ours: found[theirs] for theirs, ours in SHAPE.items()}
+    columns |= {name: columns[name] + CENTRE for name in ("centroid_x_px", "centroid_y_px")}
+    columns["touches_border"] = at_border
+    if size := page.pixel_size:
+        side = float(np.sqrt(size.area))  # of a square pixel of the same area
+        columns["area_um2"] = columns["area_px"] * size.area
+        columns |= {f"{name}_um": columns[f"{name}_px"] * side for name in LENGTHS}
+        columns["centroid_x_um"] = columns["centroid_x_px"] * size.width
+        columns["centroid_y_um"] = columns["centroid_y_px"] * size.height
+    if page.values is not None:
+        for channel in range(page.values.shape[-1]):
+            total = np.bincount(page.labels.ravel(), page.values[..., channel].ravel().astype(np.float64))
+            columns[f"sum_channel_{channel + 1}"] = total[found["label"]]
+            columns[f"mean_channel_{channel + 1}"] = total[found["label"]] / found["area"]
+    return [
+        {"image": page.name} | {name: values[place].item() for name, values in columns.items()}
+        for place in range(len(found["label"]))
+    ]
+
+
+def row_of_image(page: Page, objects: list[Row]) -> Row:
+    """Return one row about an image: the number of objects, the foreground, and the means of the objects' sizes."""
+    foreground = np.count_nonzero(page.labels)
+    row: Row = {
+        "image": page.name,
+        "width_px": page.labels.shape[1],
+        "height_px": page.labels.shape[0],
+        "objects": len(objects),
+        "objects_touching_border": sum(each["touches_border"] for each in objects),
+        "foreground_px": foreground,
+        "foreground_share": foreground / page.labels.size,
+    }
+    if page.pixel_size:
+        row |= {"pixel_width_um": page.pixel_size.width, "pixel_height_um": page.pixel_size.height}
+        row["foreground_um2"] = foreground * page.pixel_size.area
+        row["objects_per_mm2"] = len(objects) / (page.labels.size * page.pixel_size.area) * 1e6
+    for name in SUMMED:
+        values = [each[name] for each in objects if name in each]
+        if values:
+            row |= {f"mean_{name}": float(np.mean(values)), f"median_{name}": float(np.median(values))}
+    return row

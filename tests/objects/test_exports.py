@@ -1,0 +1,126 @@
+"""What is exported is read by the libraries of the other side, and is what was in the mask."""
+
+import json
+
+import numpy as np
+import pytest
+import roifile
+import shapely
+import shapely.geometry
+import tifffile
+from ome_types import from_tiff
+from pycocotools.coco import COCO
+from scipy import ndimage
+from skimage.draw import polygon2mask
+
+from ptsam_auto.data.raster import Pages
+from ptsam_auto.objects.exports import Coco, write_geojson, write_rois
+from ptsam_auto.objects.label_files import write_labels
+from ptsam_auto.objects.measures import Page, rows_of_objects
+from ptsam_auto.objects.outlines import outlines
+from ptsam_auto.objects.pixel_size import PixelSize
+from ptsam_auto.objects.separation import NOT_LEARNED, separated
+
+
+def random_labels(seed=0, shape=(60, 80)):
+    """Objects of all shapes, some with holes, some at the border."""
+    mask = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2) > 0
+    mask[:16, :16] = False
+    labels = separated(mask, NOT_LEARNED)
+    labels[1:14, 1:14] = labels.max() + 1
+    labels[6:9, 6:9] = 0
+    return labels
+
+
+def inside(polygon, shape):
+    """Return the pixels whose centres are in a polygon."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return shapely.contains_xy(polygon, columns + 0.5, rows + 0.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_geojson_has_valid_polygons_with_exactly_the_pixels_of_the_objects(tmp_path, seed):
+    page = Page("a", random_labels(seed), None, PixelSize(0.5, 0.5))
+    write_geojson(tmp_path / "a.geojson", page, rows_of_objects(page), "cells")
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert len(features) == page.labels.max()
+    assert any(len(feature["geometry"]["coordinates"]) > 1 for feature in features), "an object with a hole"
+    for number, feature in enumerate(features, start=1):
+        polygon = shapely.geometry.shape(feature["geometry"])
+        assert polygon.is_valid, shapely.is_valid_reason(polygon)
+        assert (inside(polygon, page.labels.shape) == (page.labels == number)).all()
+        properties = feature["properties"]
+        assert (properties["objectType"], properties["classification"]["name"]) == ("detection", "cells")
+        assert properties["measurements"]["area_px"] == (page.labels == number).sum()
+        assert "image" not in properties["measurements"]
+
+
+def test_imagej_finds_each_object_on_its_page(tmp_path):
+    first, second = random_labels(0), random_labels(1)
+    write_rois(tmp_path / "stack.zip", [Page("p0", first), Page("p1", second)])
+    rois = roifile.roiread(tmp_path / "stack.zip")
+    assert len(rois) == first.max() + second.max()
+    assert {roi.position for roi in rois} == {1, 2}
+    on_second = [roi for roi in rois if roi.position == 2]
+    filled = ndimage.binary_fill_holes(second == 1)
+    ring = on_second[0].coordinates()
+    drawn = polygon2mask(second.shape, ring[:, ::-1] - 0.5)
+    assert np.count_nonzero(drawn != filled) <= len(ring), "but for pixels on the outline"
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools itself
+def test_coco_gives_back_the_objects(tmp_path):
+    labels = random_labels(2)
+    coco = Coco("cells")
+    coco.add(Page("a", labels), "a.png")
+    coco.add(Page("empty", np.zeros((4, 5), np.int32)), "empty.png")
+    coco.write(tmp_path / "coco.json")
+    read = COCO(tmp_path / "coco.json")
+    assert [image["file_name"] for image in read.loadImgs(read.getImgIds())] == ["a.png", "empty.png"]
+    assert read.loadCats(1)[0]["name"] == "cells"
+    annotations = read.loadAnns(read.getAnnIds(imgIds=1))
+    assert len(annotations) == labels.max()
+    kinds = set()
+    for number, annotation in enumerate(annotations, start=1):
+        drawn, truth = read.annToMask(annotation).astype(bool), labels == number
+        kinds.add(type(annotation["segmentation"]).__name__)
+        assert annotation["area"] == truth.sum()
+        if isinstance(annotation["segmentation"], dict):
+            assert (drawn == truth).all(), "run lengths are exact"
+        x, y, width, height = annotation["bbox"]
+        rows, columns = np.nonzero(truth)
+        assert (x, y, x + width, y + height) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert kinds == {"dict", "list"}
+
+
+def test_a_label_tiff_has_the_axes_and_the_pixel_size_of_its_stack(tmp_path):
+    pages = [random_labels(seed) for seed in range(6)]
+    path = tmp_path / "labels.tif"
+    write_labels(path, pages, Pages("TZ", (2, 3)), PixelSize(0.25, 0.5))
+    with tifffile.TiffFile(path) as tiff:
+        assert (tiff.series[0].axes, tiff.series[0].shape) == ("TZYX", (2, 3, 60, 80))
+        assert tiff.series[0].dtype == np.uint16
+        assert (tiff.asarray().reshape(6, 60, 80) == np.stack(pages)).all()
+    described = from_tiff(path).images[0].pixels
+    assert (described.size_t, described.size_z) == (2, 3)
+    assert (described.physical_size_x, described.physical_size_y) == (0.25, 0.5)
+    assert described.physical_size_x_unit.value == "µm"
+
+
+def test_more_than_65535_objects_have_32_bits_and_unknown_axes_become_z(tmp_path):
+    many = np.arange(70_000, dtype=np.int32).reshape(200, 350)
+    write_labels(tmp_path / "many.tif", [many], Pages(), None)
+    read = tifffile.imread(tmp_path / "many.tif")
+    assert (read.dtype, read.shape, read.max()) == (np.uint32, (200, 350), 69_999)
+    write_labels(tmp_path / "stack.tif", [random_labels()] * 3, Pages("Q", (3,)), None)
+    with tifffile.TiffFile(tmp_path / "stack.tif") as tiff:
+        assert tiff.series[0].axes == "ZYX"
+
+
+def test_an_outline_has_no_corner_on_a_straight_line():
+    labels = np.zeros((10, 12), np.int32)
+    labels[2:7, 3:9] = 1
+    (outline,) = outlines(labels)
+    assert len(outline.ring) == 8, "each corner of a pixel is cut, and nothing else"
+    assert outline.ring.min(axis=0).tolist() == [3, 2]
+    assert outline.ring.max(axis=0).tolist() == [9, 7]
