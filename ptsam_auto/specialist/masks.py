@@ -170,7 +170,7 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
                 probability = assessment.probability
                 _write(map_path, as_pixels(assessment.uncertainty), metadata | row_metadata(assessment))
             else:
-                probability = specialist.model.probability(image)
+                probability = specialist.probability(image)
             mask = probability > destination.threshold
             if probability_path:
                 _write_probability(probability_path, probability)

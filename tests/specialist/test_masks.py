@@ -17,11 +17,11 @@ from tests.data.folders import picture, save
 
 
 class Bright(SimpleNamespace):
-    """Calls bright what is above the middle, and keeps what it was shown."""
+    """Takes the brightness for the probability, and keeps what it was shown."""
 
-    def predict(self, image):
+    def probability(self, image):
         self.shown = image
-        return image[..., 0] > 127
+        return image[..., 0] / np.float32(255)
 
 
 def specialist(identity="s" * 64, reading=None):
@@ -61,6 +61,28 @@ def test_another_image_of_the_same_name_does_not_replace_the_first_ones_mask(tmp
     )
     assert (to.masks / "a.png").read_bytes() == before
     assert predict_file(specialist(), second, Destination(to.masks, replace=True)).written == 1
+
+
+def test_another_threshold_gives_another_mask_without_force_and_the_same_one_is_kept(tmp_path, to):
+    path = save(tmp_path / "a.png", picture())
+    predict_file(specialist(), path, to)
+    bright = np.count_nonzero(Image.open(to.masks / "a.png"))
+    lower = Destination(to.masks, threshold=0.1)
+    assert predict_file(specialist(), path, lower).written == 1
+    assert np.count_nonzero(Image.open(to.masks / "a.png")) > bright
+    assert predict_file(specialist(), path, lower).kept == 1
+
+
+def test_the_probability_is_written_as_it_is_and_added_to_masks_of_before(tmp_path, to):
+    image = picture()
+    path = save(tmp_path / "a.png", image)
+    predict_file(specialist(), path, to)
+    more = Destination(to.masks, probability=True)
+    assert predict_file(specialist(), path, more).written == 1
+    probability = tifffile.imread(to.masks / "probability" / "a.tif")
+    assert probability.dtype == np.float32
+    np.testing.assert_allclose(probability, read_image(path)[..., 0] / 255, atol=1e-6)
+    assert predict_file(specialist(), path, more).kept == 1
 
 
 @pytest.mark.parametrize("overlays", [False, True])
