@@ -61,6 +61,7 @@ def _histogram(values: Sequence[float], of: str, counted: str) -> str:
     axes.hist(values, bins="auto" if len(values) < 5000 else 60, color=COLOUR)
     axes.set_xlabel(of)
     axes.set_ylabel(counted)
+    axes.locator_params(nbins=6, steps=[1, 2, 5, 10])
     axes.spines[["top", "right"]].set_visible(False)
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)

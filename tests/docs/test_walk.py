@@ -48,7 +48,9 @@ def test_the_commands_of_the_first_page_work_in_their_order(tmp_path):
     write_example(tmp_path / "other_annotated_images", count=1, seed=1)
     shutil.copytree(tmp_path / "other_annotated_images" / "images", tmp_path / "new_images")
     run(calls(START), tmp_path)
-    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["example_00.png"]
+    written = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    tables = ["images.csv", "images.parquet", "labels", "measurements.html", "objects.csv", "objects.parquet"]
+    assert written == ["example_00.png", *tables]
     assert [path.name for path in (tmp_path / "look").iterdir()] == ["example_00.png"]
     mask = load_specialist(tmp_path / "new_dataset-specialist").predict(np.zeros((64, 64, 3), np.uint8))
     assert (mask.shape, mask.dtype) == ((64, 64), bool)
