@@ -26,6 +26,7 @@ from ptsam_auto.data.dataset import Dataset, Pair
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.data.split import cross_folds
+from ptsam_auto.device import choose_device
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
@@ -33,7 +34,6 @@ from ptsam_auto.portfolio.candidates import candidates_for
 from ptsam_auto.portfolio.choice import Candidate, Choice, Chooser, Task
 from ptsam_auto.portfolio.local_runner import local_runner
 from ptsam_auto.registry import Choices
-from ptsam_auto.specialist.artifact import default_device
 from ptsam_auto.specialist.scores import Scores, evaluate
 from ptsam_auto.terminal import Terminal
 
@@ -67,7 +67,7 @@ def main() -> None:
 def measured(folder: Path, draw: int, options: argparse.Namespace, terminal: Terminal) -> dict:
     """Choose on one draw of images, train every member on all of them, and measure all on the test images."""
     train, test = drawn(folder, draw, options.most_test, terminal)
-    device = default_device()
+    device = choose_device(None)
     candidates = candidates_for("ptsam", Choices(device=device), None, [*train, *test], terminal)
     with tempfile.TemporaryDirectory() as work:
         folds = cross_folds(train, 4, draw)

@@ -34,12 +34,12 @@ from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.leaks import shared
 from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.data.split import cross_folds
+from ptsam_auto.device import choose_device
 from ptsam_auto.experiment.backbone import choose_backbone
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import write_json
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.registry import Choices
-from ptsam_auto.specialist.artifact import default_device
 from ptsam_auto.specialist.suggestion import choose
 from ptsam_auto.specialist.uncertainty import disagreement
 from ptsam_auto.terminal import Terminal
@@ -87,7 +87,7 @@ class Experiment:
     def __init__(self, folder: Path, options: argparse.Namespace, terminal: Terminal) -> None:
         self._name, self._options = folder.resolve().name, options
         self._train, self._test = lists(folder, options.most_test, terminal)
-        self._device, self._bank = default_device(), options.out / "bank"
+        self._device, self._bank = choose_device(None), options.out / "bank"
         settings = CHEAP | read_settings(options.settings)
         choices = Choices(backbone=options.backbone, adapt="decoder", settings=settings, device=self._device)
         backbone = choose_backbone(options.backbone, terminal)

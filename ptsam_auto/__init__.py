@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from ptsam_auto.api import evaluate, fit
     from ptsam_auto.specialist.artifact import Specialist, load_specialist
 
-__all__ = ["Specialist", "evaluate", "fit", "load_specialist"]
+    __version__: str
+
+__all__ = ["Specialist", "__version__", "evaluate", "fit", "load_specialist"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
@@ -25,4 +27,12 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
         from ptsam_auto.specialist import artifact
 
         return getattr(artifact, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ptsam-auto")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,13 +4,15 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from ptsam_auto.commands import options
 from ptsam_auto.commands.command_line import command
 from ptsam_auto.errors import PtsamError
+
+EVERYDAY, STUDIES, SMALL = "Every day", "Search and compare", "Small helpers"
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Command:
         help: Help text of the command. Its first line is shown in the list of commands.
         continues: End of the sentence "The same command ..." that is printed after Ctrl-C, or None if there is nothing
             to continue.
+        panel: Heading under which it is listed.
     """
 
     name: str
     options: type
     help: str
     continues: str | None = None
+    panel: str = EVERYDAY
 
 
 COMMANDS = (
@@ -68,6 +72,7 @@ COMMANDS = (
         "Search for better default settings. Use datasets that you do not need for a final evaluation.\n\n"
         "If the command is interrupted, run it again to continue.",
         "continues: finished trials are kept, the others resume",
+        STUDIES,
     ),
     Command(
         "ablate",
@@ -75,12 +80,14 @@ COMMANDS = (
         "Train every combination of the values in a search space to the last epoch, on every split "
         "(exhaustive search).\n\nIf the command is interrupted, run it again to continue.",
         "continues: finished trials are kept, the others resume",
+        STUDIES,
     ),
     Command(
         "freeze",
         options.FreezeOptions,
         "Select the simplest configuration of a search within one standard error of the best, "
         "and save it as the default of fit. Or pick the portfolio of fit (--portfolio).",
+        panel=STUDIES,
     ),
     Command(
         "compare",
@@ -89,13 +96,15 @@ COMMANDS = (
         "and write the paper's Table 2 and its figures.\n\n"
         "If the command is interrupted, run it again to continue.",
         "continues: finished trainings are kept, the others resume",
+        STUDIES,
     ),
-    Command("example", options.ExampleOptions, "Make 24 artificial annotated images for a first test."),
-    Command("subset", options.SubsetOptions, "Copy a part of a dataset, such as --list train --first 16."),
+    Command("example", options.ExampleOptions, "Make 24 artificial annotated images for a first test.", panel=SMALL),
+    Command("subset", options.SubsetOptions, "Copy a part of a dataset, such as --list train --first 16.", panel=SMALL),
     Command(
         "defaults",
         options.DefaultsOptions,
         "Show the portfolio and the default settings of fit, and the source of each value.",
+        panel=SMALL,
     ),
 )
 
@@ -113,18 +122,35 @@ def _run_command(chosen: Command, command_options: Any) -> None:  # noqa: ANN401
         raise typer.Exit(130) from None
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ptsam-auto {version('ptsam-auto')}")
+        raise typer.Exit
+
+
 def build() -> typer.Typer:
     """Return the command line with all commands."""
     app = typer.Typer(
-        add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Turn the Segment Anything Model into a specialist for your images, from about 16 annotated ones.",
     )
+    app.callback()(_shared_options)
     for entry in COMMANDS:
-        app.command(entry.name)(command(entry.options, partial(_run_command, entry), entry.help))
+        register = app.command(entry.name, rich_help_panel=entry.panel)
+        register(command(entry.options, partial(_run_command, entry), entry.help))
     return app
+
+
+def _shared_options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 app = build()

@@ -1,12 +1,14 @@
 """Console output: messages, progress bars and results."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+LOG_SECONDS = 60.0  # Interval of the lines that show the progress if the output is not a terminal.
 DEFAULT_WIDTH = 140  # Width of a table in characters if standard output is not a terminal.
 
 
@@ -27,6 +29,11 @@ class Terminal:
     def silent(cls) -> "Terminal":
         """Return a terminal that prints nothing."""
         return cls(Console(quiet=True), Console(quiet=True))
+
+    @classmethod
+    def results_only(cls) -> "Terminal":
+        """Return a terminal that prints results and nothing else."""
+        return cls(Console(quiet=True))
 
     def say(self, text: str) -> None:
         """Print a message without markup."""
@@ -50,9 +57,15 @@ class Terminal:
         with Progress(*columns, console=self.console) as progress:
             # The bar is hidden until the first update, because some stages have nothing to do.
             task = progress.add_task(stage, total=None, note="", visible=False)
+            printed = time.monotonic()
 
             def update(done: int, total: int, note: str = "") -> None:
+                nonlocal printed
                 progress.update(task, completed=done, total=total or None, note=note, visible=True)
+                # A log file shows a bar only at its end.
+                if not self.console.is_terminal and time.monotonic() - printed > LOG_SECONDS:
+                    printed = time.monotonic()
+                    self.say(f"{stage} {done}{f'/{total}' if total else ''} {note}".rstrip())
 
             yield update
 

@@ -432,3 +432,29 @@ def test_cluster_options_with_one_worker_are_not_silently_ignored(run, discs, wo
     arguments = (discs, discs) if command == "predict" else (discs,)
     code, _, err = run(command, *arguments, *rest)
     assert (code, err) == (1, message)
+
+
+def test_the_version(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert out.startswith("ptsam-auto 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--device", "cudaa"], "--device is cudaa; expected cpu, cuda, cuda:0 (the first of several GPUs) or mps."),
+        (["--backbone", "nanno"], "--backbone is nanno, which is no backbone and no file. Did you mean nano?"),
+        (["--set", "recipe.epoch=3"], "There is no setting recipe.epoch. Did you mean recipe.epochs?"),
+    ],
+)
+def test_a_typing_error_is_found_before_the_folder_is_read(run, tmp_path, words, message):
+    assert run("fit", tmp_path / "unread", *words) == (1, "", message + "\n")
+
+
+def test_a_device_that_this_machine_does_not_have(run, discs, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, _, err = run("fit", discs, "--device", "cuda:1")
+    assert (code, err.splitlines()[-1]) == (
+        1, "--device is cuda:1, but this machine has no GPU that PyTorch can use. Choose another device, or cpu."
+    )  # fmt: skip

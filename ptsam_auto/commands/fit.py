@@ -1,5 +1,6 @@
 """The command `fit`: makes a specialist from a folder of annotated images, measures it and writes its folder."""
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file
@@ -20,6 +22,7 @@ from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.leaks import KnownImage, shared
 from ptsam_auto.data.split import assigned, cross_folds, is_sequence, sample_of
 from ptsam_auto.data.understanding import Understanding
+from ptsam_auto.device import choose_device
 from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.experiment.cross_fit import CrossFit, mixed_probability
 from ptsam_auto.experiment.fold_runner import FoldRunner, InOtherProcesses
@@ -71,12 +74,14 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
     Raises:
         PtsamError: See `ptsam_auto.errors`. Most errors are raised before any training.
     """
+    if options.quiet:
+        terminal = Terminal.results_only()
     out = options.out if options.out is not None else Path(f"{options.dataset.resolve().name}-specialist")
     _check_output_folder(out, options.force)
     work = out / IN_PROGRESS
     with locked_folder(work, MARKER_FILE, "fit", out):
         pairs, test, understanding = _images(options, terminal)
-        device = options.device or artifact.default_device()
+        device = choose_device(options.device)
         images = [*pairs, *(test.pairs if test else ())]
         candidates = candidates_for(options.method, _choices(options, device), options.member, images, terminal)
         candidates = [replace(candidate, distributed=partial(_distributed, options)) for candidate in candidates]
@@ -122,7 +127,28 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
         learned = _learned_of_folds(cross_fits, len(folds))
         descriptors = _descriptors(specialist, task) if learned else None
         _finish(out, work, specialist, learned, descriptors, _curves(record, trained), panels, options, terminal)
+    if options.json:
+        terminal.result(json.dumps(_summary(out, specialist.record), indent=2))
     return specialist
+
+
+def _summary(out: Path, record: SpecialistRecord) -> dict[str, Any]:
+    """Return what a script needs to know, JSON types; Dice is 0 to 1, and null where it was not measured."""
+    scores = record.scores
+    untuned = scores.untuned_test if scores.test else scores.untuned
+    return {
+        "specialist": str(out),
+        "report": str(out / "report.html"),
+        "members": [{"name": member.name, "weight": member.weight} for member in record.members],
+        "expected_dice": scores.expected.dice if scores.expected else None,
+        "expected_dice_interval": [scores.expected.low, scores.expected.high] if scores.expected else None,
+        "crossfit_dice": scores.crossfit.dice if scores.crossfit else None,
+        "test_dice": scores.test.dice if scores.test else None,
+        "untuned_dice": untuned.dice if untuned else None,
+        "learned_numbers": record.cost.trainable,
+        "seconds": record.cost.seconds,
+        "warnings": list(record.warnings),
+    }
 
 
 def _choices(options: FitOptions, device: str) -> Choices:

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 from ptsam_auto.commands.command_line import Argument, Option, read_names, read_numbers, read_settings
 from ptsam_auto.compare.presets import PRESETS
 from ptsam_auto.data.options import ReadingOptions
+from ptsam_auto.device import check_name
 from ptsam_auto.errors import ConfigError, DatasetError, Problem, suggestion
 from ptsam_auto.objects.kinds import EXPORTS
 from ptsam_auto.training import defaults
 
 SamMethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
 FitMethodName = Literal[SamMethodName, "nnunet"]
+PTSAM = "ptsam"
 Adaptation = Literal["decoder", "encoder"]
 
 DatasetArgument = Annotated[
@@ -34,7 +36,7 @@ CheckpointOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None,
-    Option("Device for the computation: cpu, cuda or cuda:0. Default: the GPU if there is one, else the CPU."),
+    Option("Device for the computation: cpu, cuda, cuda:0 or mps. Default: the GPU if there is one, else the CPU."),
 ]
 AddressOption = Annotated[
     str | None,
@@ -250,8 +252,40 @@ class FitOptions(ReadingFlags):
     address: AddressOption = None
     track: TrackOption = None
 
+    quiet: Annotated[bool, Option("Print nothing but errors, and the result of --json.", "--quiet")] = False
+    json: Annotated[
+        bool, Option("Print the result as JSON to standard output: scores, interval, members, files.", "--json")
+    ] = False
+
     def __post_init__(self) -> None:
         _require_several_workers(self.workers, {"--storage": self.storage, "--address": self.address})
+        check_name(self.device)
+        _check_backbone(self.backbone)
+        if self.method == PTSAM:
+            _check_settings(self.settings, self.adapt or "decoder")
+
+
+def _check_backbone(name: str) -> None:
+    """Check the name of a backbone, so that a typing error is found before the folder is read.
+
+    Raises:
+        ConfigError: It is neither a known name nor looks like a path.
+    """
+    known = ("auto", *defaults.families())
+    if name not in known and not any(mark in name for mark in ("/", "\\", ".", ":")) and not Path(name).exists():
+        raise ConfigError(f"--backbone is {name}, which is no backbone and no file. {suggestion(name, known)}")
+
+
+def _check_settings(settings: Mapping[str, Any], adapt: str) -> None:
+    """Check the paths of settings of PTSAM; their values are checked when the backbone is known.
+
+    Raises:
+        ConfigError: There is no such setting.
+    """
+    known = defaults.values(defaults.families()[0], adapt)
+    for path in settings:
+        if path not in known:
+            raise ConfigError(f"There is no setting {path}. {suggestion(path, known)}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ report.html              report for people; see `report`
 """
 
 import hashlib
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from safetensors.torch import save as serialise
 
 from ptsam_auto import registry
 from ptsam_auto.data.images import as_image
+from ptsam_auto.device import choose_device
 from ptsam_auto.errors import BackboneError, ConfigError, SpecialistError
 from ptsam_auto.files import json_sha256, write_bytes, write_text
 from ptsam_auto.methods import sam_methods
@@ -50,6 +52,22 @@ class Specialist:
     model: Mixture
     record: SpecialistRecord
     folds: tuple[Mixture, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: the training data, the members and the expected Dice."""
+        scores = self.record.scores
+        members = " + ".join(f"{member.name} {100 * member.weight:.0f} %" for member in self.record.members)
+        parts = [f"{len(self.record.data.train)} images of {self.record.data.folder}", members]
+        if scores.expected:
+            dice = scores.expected
+            parts.append(f"expected Dice {100 * dice.dice:.1f} ({100 * dice.low:.1f} to {100 * dice.high:.1f})")
+        if scores.test:
+            parts.append(f"test Dice {100 * scores.test.dice:.1f}")
+        return f"Specialist({'; '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        return f"<code>{html.escape(repr(self))}</code>"
 
     @cached_property
     def identity(self) -> str:
@@ -139,7 +157,8 @@ def load_specialist(
         record = replace(record, members=_with_tile(folder, record.members, tile))
     backbones = _backbones(folder, record.members, backbone)
     try:
-        models = [_rebuilt(member, backbones, device or default_device()) for member in record.members]
+        chosen = choose_device(device)
+        models = [_rebuilt(member, backbones, chosen) for member in record.members]
     except (ConfigError, KeyError, TypeError, ValueError):
         raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
     model = Mixture(models, [member.weight for member in record.members])
@@ -213,11 +232,6 @@ def read_record(folder: Path) -> SpecialistRecord:
                 "Use the version of ptsam-auto that wrote it, or run fit again."
             ) from None
         raise SpecialistError(f"{path} is damaged ({error}). Run fit again.") from None
-
-
-def default_device() -> str:
-    """Return "cuda" if a GPU is available, otherwise "cpu"."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)

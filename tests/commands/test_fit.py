@@ -410,3 +410,27 @@ def test_help_in_python_shows_every_option():
     assert {"dataset", "out", "workers", "track", "terminal"} <= shown.keys()
     with pytest.raises(TypeError, match="bakbone"):
         fit("discs", bakbone="nano")
+
+
+def test_a_script_gets_json_and_nothing_else(discs, toy, tmp_path, capsys):
+    from ptsam_auto.commands.fit import fit as run
+    from ptsam_auto.commands.options import FitOptions
+    from ptsam_auto.terminal import Terminal
+
+    options = FitOptions(discs, backbone=toy, settings=QUICK, folds=2, track=False, quiet=True, json=True)
+    made = run(options, Terminal())
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    result = json.loads(printed.out)
+    assert Path(result["report"]).exists()
+    assert result["expected_dice"] == made.record.scores.expected.dice
+    assert result["expected_dice_interval"][0] < result["expected_dice"] < result["expected_dice_interval"][1]
+    assert result["members"] == [{"name": "ptsam", "weight": 1.0}]
+    assert result["test_dice"] is None
+
+
+def test_a_specialist_shows_itself_in_one_line(discs, toy):
+    shown = repr(quick(discs, toy))
+    assert re.fullmatch(
+        r"Specialist\(6 images of discs; ptsam 100 %; expected Dice [\d.]+ \([\d.]+ to [\d.]+\)\)", shown
+    )

@@ -1,0 +1,37 @@
+"""Progress is seen in a log file too, and never as a flood of lines."""
+
+import io
+
+from rich.console import Console
+
+from ptsam_auto import terminal
+from ptsam_auto.terminal import NoteTerminal, Terminal
+
+
+def test_a_log_file_gets_a_line_now_and_then(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    log = io.StringIO()
+    with Terminal(Console(file=log, width=200)).bar("Training") as update:
+        for done in range(1, 300):
+            now[0] += 1.0
+            update(done, 300, "loss 0.5")
+    lines = [line for line in log.getvalue().splitlines() if line.startswith("Training ") and "━" not in line]
+    assert lines == [f"Training {done}/300 loss 0.5" for done in (61, 122, 183, 244)]
+
+
+def test_a_bar_without_a_total_has_no_total(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    log = io.StringIO()
+    with Terminal(Console(file=log, width=200)).bar("Choosing") as update:
+        now[0] = 100.0
+        update(100, 0, "nano: training 3/20")
+    assert "Choosing 100 nano: training 3/20\n" in log.getvalue()
+
+
+def test_notes_stand_for_bars():
+    notes = []
+    with NoteTerminal(notes.append).bar("Encoding") as update:
+        update(3, 20)
+    assert notes == ["encoding 3/20"]
