@@ -28,7 +28,7 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
         OutputError: The scores cannot be written.
     """
     specialist = load_specialist(
-        options.specialist, backbone=options.backbone, device=options.device, tile=options.tile
+        options.specialist, backbone=options.backbone, device=options.device, tile=options.tile, tta=options.tta
     )
     with terminal.bar("Reading") as update:
         dataset = read_folder(options.dataset, _reading(options, specialist), progress=update)

@@ -38,6 +38,14 @@ DeviceOption = Annotated[
     str | None,
     Option("Device for the computation: cpu, cuda, cuda:0 or mps. Default: the GPU if there is one, else the CPU."),
 ]
+TtaOption = Annotated[
+    bool,
+    Option(
+        "Average the predictions of all flips and quarter turns of an image (test-time augmentation). It takes eight "
+        "times as long.",
+        "--tta",
+    ),
+]
 AddressOption = Annotated[
     str | None,
     Option(
@@ -364,11 +372,15 @@ class PredictOptions:
     workers: WorkersOption = 1
     address: AddressOption = None
     tile: TileOption = None
+    tta: TtaOption = False
     backbone: CheckpointOption = None
     device: DeviceOption = None
 
     def __post_init__(self) -> None:
         _require_several_workers(self.workers, {"--address": self.address})
+        check_name(self.device)
+        if self.tta and self.uncertainty is not None:
+            raise ConfigError("--tta and --uncertainty exclude each other; run the command once with each.")
         if not 0 < self.threshold < 1:
             raise ConfigError(f"--threshold is {self.threshold:g}; expected a number above 0 and below 1.")
         for name in self.export:
@@ -408,6 +420,7 @@ class EvaluateOptions(ReadingFlags):
     dataset: DatasetArgument
     out: Annotated[Path | None, Option("JSON file for the scores.")] = None
     tile: TileOption = None
+    tta: TtaOption = False
     backbone: CheckpointOption = None
     device: DeviceOption = None
 

@@ -30,6 +30,7 @@ class Loader:
         device: Device, such as "cpu" or "cuda:0". Default: the GPU if there is one.
         tile: Side of a tile in px of the image, instead of the value that is saved with the specialist.
         folds: Whether to load the models of the cross-fit too, for the uncertainty.
+        tta: Whether predictions are the mean over all flips and quarter turns.
     """
 
     specialist: Path
@@ -37,11 +38,17 @@ class Loader:
     device: str | None = None
     tile: int | None = None
     folds: bool = False
+    tta: bool = False
 
     def __call__(self) -> Specialist:
         """Return the specialist; see `load_specialist`."""
         return load_specialist(
-            self.specialist, backbone=self.backbone, device=self.device, tile=self.tile, folds=self.folds
+            self.specialist,
+            backbone=self.backbone,
+            device=self.device,
+            tile=self.tile,
+            folds=self.folds,
+            tta=self.tta,
         )
 
 
@@ -57,7 +64,7 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
     """
     # The specialist is loaded here as well, so that errors are reported before the workers start.
     folds = options.uncertainty is not None
-    load = Loader(options.specialist, options.backbone, options.device, options.tile, folds)
+    load = Loader(options.specialist, options.backbone, options.device, options.tile, folds, options.tta)
     specialist = load()
     new = find_new_images(options.images, reading_of(specialist), recursive=options.recursive)
     for note in new.notes:

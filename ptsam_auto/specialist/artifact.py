@@ -30,6 +30,7 @@ from ptsam_auto.methods import sam_methods
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.methods.turns import mean_over_turns
 from ptsam_auto.records import RecordError, from_json, to_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
 from ptsam_auto.specialist.record import FORMAT, BackboneRecord, MemberRecord, SpecialistRecord
@@ -47,11 +48,13 @@ class Specialist:
         model: The trained models of its members.
         record: Contents of specialist.json.
         folds: The models of the cross-fit, one mixture for each fold; () unless they were asked for.
+        tta: Whether a prediction is the mean over all flips and quarter turns; see `methods.turns`.
     """
 
     model: Mixture
     record: SpecialistRecord
     folds: tuple[Mixture, ...] = ()
+    tta: bool = False
 
     def __repr__(self) -> str:
         """Return one line: the training data, the members and the expected Dice."""
@@ -82,7 +85,7 @@ class Specialist:
             ]
             for member in self.record.members
         ]
-        return json_sha256([members, learned])
+        return json_sha256([members, learned, *(["tta"] if self.tta else [])])
 
     def predict(self, image: np.ndarray | Image.Image | Path | str) -> np.ndarray:
         """Return the mask (H W, bool) of an image.
@@ -95,11 +98,12 @@ class Specialist:
             SpecialistError: The input is not an image, or its channels differ from those of the training images.
             DatasetError: The file cannot be read.
         """
-        return self.model.predict(as_image(image, self.record.data.reading))
+        return self.probability(image) > 0.5
 
     def probability(self, image: np.ndarray | Image.Image | Path | str) -> np.ndarray:
         """Return the probability of foreground (H W, float32, 0 to 1) in an image; see `predict`."""
-        return self.model.probability(as_image(image, self.record.data.reading))
+        pixels = as_image(image, self.record.data.reading)
+        return mean_over_turns(self.model.probability, pixels) if self.tta else self.model.probability(pixels)
 
 
 def save(
@@ -135,6 +139,7 @@ def load_specialist(
     device: str | None = None,
     tile: int | None = None,
     folds: bool = False,
+    tta: bool = False,
 ) -> Specialist:
     """Load a specialist that `fit` wrote.
 
@@ -146,24 +151,27 @@ def load_specialist(
             value shows the objects to the network twice as large. In a mixture it is the value of the first member;
             those of the others change by the same factor.
         folds: Whether to load the models of the cross-fit too, for the uncertainty.
+        tta: Whether a prediction is the mean over all flips and quarter turns (test-time augmentation). It takes eight
+            times as long.
 
     Raises:
         SpecialistError: The folder is not a specialist or is damaged, its backbone is not available, it has no tiles or
             no backbone but `tile` or `backbone` is given, or it has no models of a cross-fit but `folds` is given.
+        ConfigError: This machine does not have the device.
     """
     folder = Path(folder)
     record = read_record(folder)
     if tile is not None:
         record = replace(record, members=_with_tile(folder, record.members, tile))
     backbones = _backbones(folder, record.members, backbone)
+    chosen = choose_device(device)
     try:
-        chosen = choose_device(device)
         models = [_rebuilt(member, backbones, chosen) for member in record.members]
     except (ConfigError, KeyError, TypeError, ValueError):
         raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
     model = Mixture(models, [member.weight for member in record.members])
     _load_weights(model, folder / WEIGHTS_FILE)
-    specialist = Specialist(model, record)
+    specialist = Specialist(model, record, tta=tta)
     return replace(specialist, folds=tuple(load_folds(folder, specialist))) if folds else specialist
 
 

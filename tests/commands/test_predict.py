@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -10,7 +11,7 @@ import roifile
 import tifffile
 from PIL import Image
 
-from ptsam_auto import fit
+from ptsam_auto import fit, load_specialist
 from ptsam_auto.commands.options import PredictOptions
 from ptsam_auto.commands.predict import predict
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError
@@ -121,6 +122,8 @@ def test_no_result_replaces_an_image(made, tmp_path):
         ({"export": ["qupath"]}, "--export is qupath; expected one of geojson, imagej, coco"),
         ({"smallest": 3}, "--smallest has no effect without objects"),
         ({"pixel_size": "1um"}, "--pixel-size has no effect without objects"),
+        ({"tta": True, "uncertainty": Path("u")}, "--tta and --uncertainty exclude each other"),
+        ({"device": "gpu"}, "--device is gpu; expected cpu, cuda"),
         ({"threshold": 1.0}, "--threshold is 1; expected a number above 0 and below 1"),
     ],
 )
@@ -135,3 +138,16 @@ def test_a_pixel_size_that_is_none_is_refused_before_anything_is_predicted(made,
     with pytest.raises(ConfigError, match="expected a size such as"):
         predict(options, Terminal.silent())
     assert not (tmp_path / "out").exists()
+
+
+def test_tta_gives_the_mean_of_all_turns(made, tmp_path):
+    image = sample(5).image
+    plain, averaged = load_specialist(made), load_specialist(made, tta=True)
+    assert not np.allclose(averaged.probability(image), plain.probability(image), atol=1e-4)
+    turned = np.ascontiguousarray(image[::-1].swapaxes(0, 1))
+    np.testing.assert_allclose(
+        averaged.probability(turned), averaged.probability(image)[::-1].swapaxes(0, 1), atol=1e-4
+    )
+    Image.fromarray(image).save(tmp_path / "a.png")
+    predict(PredictOptions(made, [tmp_path / "a.png"], out=tmp_path / "out", tta=True), Terminal.silent())
+    assert (np.asarray(Image.open(tmp_path / "out" / "a.png")) > 0).tolist() == averaged.predict(image).tolist()
