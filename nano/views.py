@@ -10,7 +10,7 @@ import numpy as np
 from nano.sources import Regions
 from ptsam_auto.data.random_fields import Rng
 from ptsam_auto.resampling import resize_image
-from ptsam_auto.sam.preprocess import frame
+from ptsam_auto.sam.tiles import frame
 
 LARGEST_ENLARGEMENT = 2.0  # the same limit as for a specialist's tiles, see `ptsam_auto.sam.tiles`
 

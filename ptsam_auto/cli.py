@@ -67,6 +67,11 @@ COMMANDS = (
         "starts from the beginning",
     ),
     Command(
+        "export",
+        options.ExportOptions,
+        "Write a specialist as ONNX, which runs without PyTorch.",
+    ),
+    Command(
         "search",
         options.SearchOptions,
         "Search for better default settings. Use datasets that you do not need for a final evaluation.\n\n"

@@ -445,7 +445,6 @@ def test_the_version(run):
     [
         (["--device", "cudaa"], "--device is cudaa; expected cpu, cuda, cuda:0 (the first of several GPUs) or mps."),
         (["--backbone", "nanno"], "--backbone is nanno, which is no backbone and no file. Did you mean nano?"),
-        (["--set", "recipe.epoch=3"], "There is no setting recipe.epoch. Did you mean recipe.epochs?"),
     ],
 )
 def test_a_typing_error_is_found_before_the_folder_is_read(run, tmp_path, words, message):

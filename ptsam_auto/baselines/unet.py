@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.methods.prompt_free import WHOLE
 from ptsam_auto.resampling import resize_image
-from ptsam_auto.sam.preprocess import frame, to_original
+from ptsam_auto.sam.preprocess import to_original
+from ptsam_auto.sam.tiles import frame
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training.loss import segmentation_loss
 from ptsam_auto.training.settings import Settings

@@ -15,7 +15,6 @@ from ptsam_auto.training import defaults
 
 SamMethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
 FitMethodName = Literal[SamMethodName, "nnunet"]
-PTSAM = "ptsam"
 Adaptation = Literal["decoder", "encoder"]
 
 DatasetArgument = Annotated[
@@ -269,8 +268,6 @@ class FitOptions(ReadingFlags):
         _require_several_workers(self.workers, {"--storage": self.storage, "--address": self.address})
         check_name(self.device)
         _check_backbone(self.backbone)
-        if self.method == PTSAM:
-            _check_settings(self.settings, self.adapt or "decoder")
 
 
 def _check_backbone(name: str) -> None:
@@ -282,18 +279,6 @@ def _check_backbone(name: str) -> None:
     known = ("auto", *defaults.families())
     if name not in known and not any(mark in name for mark in ("/", "\\", ".", ":")) and not Path(name).exists():
         raise ConfigError(f"--backbone is {name}, which is no backbone and no file. {suggestion(name, known)}")
-
-
-def _check_settings(settings: Mapping[str, Any], adapt: str) -> None:
-    """Check the paths of settings of PTSAM; their values are checked when the backbone is known.
-
-    Raises:
-        ConfigError: There is no such setting.
-    """
-    known = defaults.values(defaults.families()[0], adapt)
-    for path in settings:
-        if path not in known:
-            raise ConfigError(f"There is no setting {path}. {suggestion(path, known)}")
 
 
 @dataclass(frozen=True)
@@ -410,6 +395,28 @@ class SuggestOptions:
     recursive: Annotated[bool, Option("Also use the images in subfolders.", "--recursive")] = False
     backbone: CheckpointOption = None
     device: DeviceOption = None
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `export`."""
+
+    specialist: SpecialistArgument
+    onnx: Annotated[
+        Path, Option("Output folder for ONNX files: an encoder per backbone, a decoder per member, and onnx.json.")
+    ]
+    int8: Annotated[
+        bool, Option("Store and multiply matrices as 8-bit integers: smaller files, slightly other masks.", "--int8")
+    ] = False
+    images: Annotated[
+        list[Path],
+        Option(
+            "Images, or folders of images, on which the export is compared with PyTorch. Can be repeated. Default: "
+            "rendered images."
+        ),
+    ] = field(default_factory=list)
+    force: Annotated[bool, Option("Replace an earlier export.", "--force")] = False
+    backbone: CheckpointOption = None
 
 
 @dataclass(frozen=True)

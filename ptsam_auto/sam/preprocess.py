@@ -7,17 +7,11 @@ The longer side is scaled to S; the rest is padded with zeros at the bottom and 
 
 import numpy as np
 import torch
-from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torch.nn import functional as F
 
 from ptsam_auto.sam.network import SamNetwork
 from ptsam_auto.sam.pixels import normalised
-
-
-def frame(height: int, width: int, image_size: int) -> tuple[int, int]:
-    """Return the height and width, px, of the scaled image inside the square network input."""
-    return ResizeLongestSide.get_preprocess_shape(height, width, image_size)
 
 
 def to_input(sam: SamNetwork, image_hw3: np.ndarray, image_size: int) -> Tensor:

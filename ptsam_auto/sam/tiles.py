@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptsam_auto.sam.preprocess import frame
-
 OVERLAP = 0.2  # minimum overlap as a fraction of a tile's side; predictions are blended there
 MOST_ENLARGED = 2  # largest magnification; enlarging an image further shows no more detail
 
 Box = tuple[slice, slice]
+
+
+def frame(height: int, width: int, image_size: int) -> tuple[int, int]:
+    """Return height and width, px, of an image whose longer side is scaled to the network's input side, as in SAM."""
+    scale = image_size / max(height, width)
+    return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import torch
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from ptsam_auto.resampling import resize_image
-from ptsam_auto.sam.preprocess import frame, to_input, to_original
+from ptsam_auto.sam.preprocess import to_input, to_original
+from ptsam_auto.sam.tiles import frame
 from tests.toys import toy_sam
 
 

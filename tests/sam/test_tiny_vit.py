@@ -14,8 +14,9 @@ from ptsam_auto.resampling import resize_image
 from ptsam_auto.sam import checkpoint, tiny_vit
 from ptsam_auto.sam.image_encoder import encode
 from ptsam_auto.sam.network import from_state
-from ptsam_auto.sam.preprocess import frame, to_input
+from ptsam_auto.sam.preprocess import to_input
 from ptsam_auto.sam.tensors import sam_tensors
+from ptsam_auto.sam.tiles import frame
 from ptsam_auto.sam.tiny_vit import TINY_VITS
 from ptsam_auto.sam.tiny_vit_checkpoint import architecture_of, folded
 from tests.sam.published import TOY_TINY, published_encoder, published_state

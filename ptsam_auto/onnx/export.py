@@ -1,0 +1,177 @@
+"""Exports a specialist as ONNX: an encoder per backbone, and a decoder per member with its prompts baked in."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptsam_auto.errors import SpecialistError
+from ptsam_auto.files import replacing, write_json
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.onnx.runtime import ABOUT_FILE, FORMAT, INPUT, OnnxSpecialist
+from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam.network import SamNetwork
+from ptsam_auto.specialist.artifact import Specialist
+
+OUTPUT = "output"
+LARGEST_BATCH = 64
+LEAST_DICE = 0.999  # between the masks of PyTorch and of the export, without quantisation
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The export compared with PyTorch on some images.
+
+    Args:
+        images: Number of images.
+        difference: Largest difference of the foreground probability in any pixel, 0 to 1.
+        dice: Dice between the masks of both, over all images together.
+    """
+
+    images: int
+    difference: float
+    dice: float
+
+
+def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *, quantise: bool = False) -> Comparison:
+    """Write the networks and onnx.json, and compare them with PyTorch.
+
+    The networks take a batch of any size up to 64. onnx.json says how an image is cut into tiles, scaled, normalised
+    and blended; `runtime.OnnxSpecialist` does it.
+
+    Args:
+        folder: Folder of the export, which exists.
+        specialist: Specialist whose members are all based on SAM.
+        images: Images for the comparison, H W 3, uint8, RGB, at least one.
+        quantise: Whether matrices are stored and multiplied as 8-bit integers.
+
+    Raises:
+        SpecialistError: A package is missing, a member is not based on SAM, or the export does not give the masks of
+            PyTorch.
+        OSError: A file cannot be written.
+    """
+    _check_packages()
+    encoders: dict[object, str] = {}
+    members = []
+    for number, (model, weight) in enumerate(zip(specialist.model.models, specialist.model.weights, strict=True)):
+        if not isinstance(model, PromptFreeSam):
+            raise SpecialistError("Only methods on SAM can be exported; this specialist has another one.")
+        key: object = id(model.sam) if model.encoder_is_frozen else number
+        if key not in encoders:
+            encoders[key] = f"encoder-{len(encoders)}.onnx"
+            square = torch.zeros(2, 3, model.image_size, model.image_size, device=model.device)
+            _write(folder / encoders[key], _Encoder(model), square, quantise)
+        decoder = f"decoder-{number}.onnx"
+        with torch.no_grad():
+            features = _Encoder(model)(torch.zeros(2, 3, model.image_size, model.image_size, device=model.device))
+        _write(folder / decoder, _Decoder(model), features, quantise)
+        members.append(_described(model, weight, specialist.record.members[number].name, encoders[key], decoder))
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "threshold": 0.5,
+        "specialist": specialist.identity,
+        "reading": asdict(specialist.record.data.reading),
+        "members": members,
+        "quantised": quantise,
+        "versions": {package: version(package) for package in ("ptsam-auto", "torch", "onnx")},
+    }
+    write_json(folder / ABOUT_FILE, about)
+    compared = _compare(specialist, OnnxSpecialist(folder), images)
+    if not quantise and compared.dice < LEAST_DICE:
+        raise SpecialistError(
+            f"The export does not give the masks of PyTorch: Dice {compared.dice:.4f} between both on "
+            f"{compared.images} images; expected at least {LEAST_DICE}. Please report this with {folder / ABOUT_FILE}."
+        )
+    write_json(folder / ABOUT_FILE, about | {"compared": asdict(compared)})
+    return compared
+
+
+class _Encoder(nn.Module):
+    def __init__(self, model: PromptFreeSam) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images_B3SS: Tensor) -> Tensor:
+        """In float32, also where the CPU would have a lower precision."""
+        return encode(self.model.sam.image_encoder, images_B3SS, self.model.encoder_prompts)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, model: PromptFreeSam) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features_B256GG: Tensor) -> Tensor:
+        return self.model.decode(features_B256GG)
+
+
+def _write(path: Path, network: nn.Module, batch_of_two: Tensor, quantise: bool) -> None:
+    """Write a network, atomically."""
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    with replacing(path) as unfinished, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The exporter warns about packages that it does not need here.
+        exported = torch.onnx.export(
+            network.eval(),
+            (batch_of_two,),
+            dynamic_shapes=({0: batch},),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamo=True,
+            verbose=False,
+        )
+        assert exported is not None
+        if not quantise:
+            exported.save(unfinished)
+            return
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        whole = unfinished.with_suffix(".whole")
+        exported.save(whole)
+        try:
+            quantize_dynamic(whole, unfinished, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
+        finally:
+            whole.unlink()
+
+
+def _described(model: PromptFreeSam, weight: float, name: str, encoder: str, decoder: str) -> dict[str, Any]:
+    sam = cast(SamNetwork, model.sam)
+    return {
+        "name": name,
+        "weight": weight,
+        "encoder": encoder,
+        "decoder": decoder,
+        "image_size": model.image_size,
+        "pixels": sam.pixels,
+        "mean": sam.pixel_mean.flatten().tolist(),
+        "deviation": sam.pixel_std.flatten().tolist(),
+        "tiles": model.tiling.per_side,
+        "tile": model.tiling.side,
+    }
+
+
+def _compare(specialist: Specialist, exported: OnnxSpecialist, images: Sequence[np.ndarray]) -> Comparison:
+    difference, both, sizes = 0.0, 0, 0
+    for image in images:
+        ours, theirs = specialist.model.probability(image), exported.probability(image)
+        difference = max(difference, float(np.abs(ours - theirs).max()))
+        masks = ours > 0.5, theirs > 0.5
+        both += int((masks[0] & masks[1]).sum())
+        sizes += int(masks[0].sum() + masks[1].sum())
+    return Comparison(len(images), difference, 2 * both / sizes if sizes else 1.0)
+
+
+def _check_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise SpecialistError(
+            f"{error.name} is not installed. Install what the export needs: pip install 'ptsam-auto[onnx]'"
+        ) from None
