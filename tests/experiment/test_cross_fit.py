@@ -12,9 +12,8 @@ from torch import nn
 
 from ptsam_auto.experiment.cross_fit import CrossFitting, seconds_spent
 from ptsam_auto.experiment.held_out import HeldOut
-from ptsam_auto.methods import prompt_free
 from ptsam_auto.methods.ptsam import PTSAMConfig
-from ptsam_auto.sam import checkpoint
+from ptsam_auto.sam import checkpoint, image_encoder
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training import joint, loop
 from ptsam_auto.training.recipe import Recipe
@@ -104,13 +103,13 @@ def test_folds_share_the_bank_even_if_the_images_differ_in_size(tmp_path, toy, m
     scale = scale_of(2, "absolute", images, 64)
     trainer = SamTrainer(backbone, settings, bank=tmp_path / "bank", scale=scale)
     encoded = []
-    original = prompt_free.encode
+    original = image_encoder.encode
 
-    def counted(encoder, images_B3SS, prompts):
+    def counted(encoder, images_B3SS):
         encoded.extend(image.numpy().tobytes() for image in images_B3SS)
-        return original(encoder, images_B3SS, prompts)
+        return original(encoder, images_B3SS)
 
-    monkeypatch.setattr(prompt_free, "encode", counted)
+    monkeypatch.setattr(image_encoder, "encode", counted)
     result = crossed(trainer, images, 0, tmp_path / "work", partial(HeldOut, tmp_path / "bank", backbone.sha256))
     tiles = sum(len(scale.tiling.boxes(*size, 64)) for size in sizes)
     assert len(encoded) == 5 * 2 + tiles

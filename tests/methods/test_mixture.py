@@ -7,6 +7,7 @@ import torch
 from ptsam_auto.methods import prompt_free, sam_methods
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.ptsam import PTSAMConfig
+from ptsam_auto.sam import image_encoder
 from ptsam_auto.sam.tiles import Tiling
 from tests.toys import sample, toy_sam
 
@@ -28,6 +29,7 @@ def passes(monkeypatch):
         return original(*arguments)
 
     monkeypatch.setattr(prompt_free, "encode", encode)
+    monkeypatch.setattr(image_encoder, "encode", encode)  # of a frozen encoder
     return counted
 
 
