@@ -10,7 +10,6 @@ compared. The first epoch is a warm-up and does not count. Memory is the peak of
 
 import argparse
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ptsam_auto.data.render import write_example
 from ptsam_auto.distributed.workers_trainer import WorkersTrainer
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.specialist.learned import learned_size
+from ptsam_auto.terminal import repeatedly
 from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.trainer import SamTrainer
@@ -32,26 +32,20 @@ from ptsam_auto.training.trainer import SamTrainer
 @contextmanager
 def peak_memory_recorded(peaks: list[int]) -> Iterator[None]:
     """Append the peak memory (USS, bytes) of the largest worker of Ray Train to `peaks`, measured inside the block."""
-    ended, peak = threading.Event(), 0
+    peak = 0
 
-    def watch() -> None:
+    def look() -> None:
         nonlocal peak
-        while not ended.wait(0.2):
-            for process in psutil.process_iter(["cmdline"]):
-                if process.info["cmdline"] and "RayTrainWorker" in process.info["cmdline"][0]:
-                    try:
-                        peak = max(peak, process.memory_full_info().uss)
-                    except psutil.Error:
-                        continue
+        for process in psutil.process_iter(["cmdline"]):
+            if process.info["cmdline"] and "RayTrainWorker" in process.info["cmdline"][0]:
+                try:
+                    peak = max(peak, process.memory_full_info().uss)
+                except psutil.Error:
+                    continue
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with repeatedly(look, 0.2):
         yield
-    finally:
-        ended.set()
-        watcher.join()
-        peaks.append(peak)
+    peaks.append(peak)
 
 
 def main() -> None:

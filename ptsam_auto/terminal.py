@@ -1,6 +1,7 @@
 """Console output: messages, progress bars and results."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,29 @@ class Terminal:
                     self.say(f"{stage} {done}{f'/{total}' if total else ''} {note}".rstrip())
 
             yield update
+
+
+@contextmanager
+def repeatedly(show: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call a function at an interval in a thread, inside the `with` block: it shows what other processes have done.
+
+    Args:
+        show: Function without arguments.
+        seconds: Interval.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(seconds):
+            show()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 class NoteTerminal(Terminal):

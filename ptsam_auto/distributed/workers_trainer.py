@@ -6,10 +6,9 @@ their checkpoints.
 
 import json
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ptsam_auto.data.dataset import Pair
 from ptsam_auto.distributed import cluster
 from ptsam_auto.distributed.ray_api import TorchTrainer, get_device, ray
 from ptsam_auto.errors import ClusterError, PtsamError
-from ptsam_auto.terminal import Terminal
+from ptsam_auto.terminal import Terminal, repeatedly
 from ptsam_auto.training.run import Job, Run
 from ptsam_auto.training.trainer import BANK, CHECKPOINT, SamTrainer, Trained, trained
 from ptsam_auto.training.worker_group import WorkerGroup
@@ -101,7 +100,8 @@ class WorkersTrainer:
                     logging_config=ray.train.LoggingConfig(log_level="ERROR"),
                 ),
             )
-            with _progress_shown(reports, task, progress):
+            reports.unlink(missing_ok=True)
+            with repeatedly(partial(_show, reports, task, progress), POLL_SECONDS):
                 try:
                     result = trainer.fit()
                 except ray.train.TrainingFailedError as error:
@@ -179,27 +179,14 @@ class _ReportWriter(ray.train.UserCallback):
             file.write(json.dumps(metrics[0]) + "\n")
 
 
-@contextmanager
-def _progress_shown(reports: Path, task: WorkerTask, progress: Callable[[int, int, str], None]) -> Iterator[None]:
-    """Update the progress bar inside the `with` block: encoded images if there is a bank, then epochs."""
-    reports.unlink(missing_ok=True)
-    ended, recipe, images = threading.Event(), task.job.settings.recipe, len(task.job.pairs)
-
-    def watch() -> None:
-        while not ended.wait(POLL_SECONDS):
-            if "epoch" in (report := _last(reports)):
-                progress(report["epoch"], recipe.epochs, f"loss {report['loss']:.3f}")
-            elif recipe.views:
-                encoded = sum(1 for _ in task.bank.glob("*.arrow"))
-                progress(0, recipe.epochs, f"{min(encoded, images)} of {images} images encoded")
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
+def _show(reports: Path, task: WorkerTask, progress: Callable[[int, int, str], None]) -> None:
+    """Update the progress bar: encoded images if there is a bank, then epochs."""
+    recipe, images = task.job.settings.recipe, len(task.job.pairs)
+    if "epoch" in (report := _last(reports)):
+        progress(report["epoch"], recipe.epochs, f"loss {report['loss']:.3f}")
+    elif recipe.views:
+        encoded = sum(1 for _ in task.bank.glob("*.arrow"))
+        progress(0, recipe.epochs, f"{min(encoded, images)} of {images} images encoded")
 
 
 def _last(reports: Path) -> dict[str, Any]:

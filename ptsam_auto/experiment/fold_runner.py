@@ -1,9 +1,7 @@
 """Runs the folds of cross-fits one after another in this process, or several at the same time in other processes."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Protocol
 from ptsam_auto.errors import PtsamError
 from ptsam_auto.experiment.cross_fit import CrossFitting
 from ptsam_auto.files import write_text
-from ptsam_auto.terminal import NoteTerminal
+from ptsam_auto.terminal import NoteTerminal, repeatedly
 
 PROGRESS_FILE = "progress.txt"  # In the folder of a fold; another process writes what it is doing.
 POLL_SECONDS = 0.5  # Interval at which the progress is written and read.
@@ -86,7 +84,7 @@ class InOtherProcesses:
         items = [(cross_fit, number) for cross_fit in cross_fits for number in cross_fit.missing]
         if not items:
             return
-        with _shown(items, show):
+        with repeatedly(partial(_show_running, items, show), POLL_SECONDS):
             messages = self.each(partial(_run, items, min(self.at_once, len(items))), len(items))
         if failed := [message for message in messages if message is not None]:
             raise PtsamError(failed[0])
@@ -115,26 +113,13 @@ def _run(items: Sequence[tuple[CrossFitting, int]], at_once: int, index: int) ->
     return None
 
 
-@contextmanager
-def _shown(items: Sequence[tuple[CrossFitting, int]], show: Callable[[str], None]) -> Iterator[None]:
-    """Show what the other processes write, inside the `with` block."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(POLL_SECONDS):
-            running: dict[str, list[str]] = {}
-            for cross_fit, number in items:
-                if number in cross_fit.missing and (text := _read(cross_fit.fold_folder(number) / PROGRESS_FILE)):
-                    running.setdefault(cross_fit.name, []).append(text)
-            show("; ".join(f"{name}: {', '.join(texts)}" for name, texts in running.items()))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
+def _show_running(items: Sequence[tuple[CrossFitting, int]], show: Callable[[str], None]) -> None:
+    """Show what the other processes have written."""
+    running: dict[str, list[str]] = {}
+    for cross_fit, number in items:
+        if number in cross_fit.missing and (text := _read(cross_fit.fold_folder(number) / PROGRESS_FILE)):
+            running.setdefault(cross_fit.name, []).append(text)
+    show("; ".join(f"{name}: {', '.join(texts)}" for name, texts in running.items()))
 
 
 def _read(path: Path) -> str:
