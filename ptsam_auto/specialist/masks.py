@@ -28,6 +28,7 @@ from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
 PROBABILITY = "probability"  # Subfolder of the maps of the foreground probability.
 THRESHOLD = "ptsam-auto threshold"  # Text chunk of the masks.
+DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Destination:
     replace: bool = False
     uncertainty: Path | None = None
     probability: bool = False
-    threshold: float = 0.5
+    threshold: float = DEFAULT_THRESHOLD
 
     def probability_path(self, name: str) -> Path | None:
         """Return the path of the foreground probability of a page, or None."""
@@ -151,7 +152,8 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
             for path in (mask_path, map_path) if map_path else (mask_path,):
                 made_by, made_from, threshold = _read_metadata(path)
                 is_ours = (made_by, made_from) == (specialist.identity, source_hash)
-                made_before.append(is_ours and threshold in (None, destination.threshold))
+                # A map of the uncertainty does not depend on the threshold.
+                made_before.append(is_ours and (path == map_path or threshold == destination.threshold))
                 if path.exists() and not is_ours and not destination.replace:
                     same_specialist = made_by == specialist.identity
                     origin = (
@@ -191,14 +193,17 @@ def _hash_of(source: Source) -> str:
     return digests[0] if len(digests) == 1 else json_sha256(digests)
 
 
-def _read_metadata(path: Path) -> tuple[str | None, str | None, float | None]:
-    """Return the specialist, the source image and the threshold of a mask, or None for each that is missing."""
+def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
+    """Return the specialist and the source image of a mask, or None for each that is missing, and its threshold.
+
+    Masks of earlier versions do not name their threshold; it was always 0.5.
+    """
     try:
         with Image.open(path) as image:
-            threshold = image.info.get(THRESHOLD)
-            return image.info.get(SPECIALIST), image.info.get(SOURCE), float(threshold) if threshold else None
+            threshold = float(image.info.get(THRESHOLD, DEFAULT_THRESHOLD))
+            return image.info.get(SPECIALIST), image.info.get(SOURCE), threshold
     except (OSError, ValueError):  # The file is missing or is not an image, or the number was changed.
-        return None, None, None
+        return None, None, DEFAULT_THRESHOLD
 
 
 def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = None) -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ptsam_auto.data.images import read_image
 from ptsam_auto.data.new_images import find_new_images, source_of
-from ptsam_auto.data.raster import is_ours
+from ptsam_auto.data.raster import SOURCE, SPECIALIST, is_ours
 from ptsam_auto.data.reading import READ_AS_STORED, ImageReading
 from ptsam_auto.errors import OutputError
 from ptsam_auto.specialist.masks import Destination, predict_source
@@ -71,6 +72,19 @@ def test_another_threshold_gives_another_mask_without_force_and_the_same_one_is_
     assert predict_file(specialist(), path, lower).written == 1
     assert np.count_nonzero(Image.open(to.masks / "a.png")) > bright
     assert predict_file(specialist(), path, lower).kept == 1
+
+
+def test_a_mask_of_a_version_without_thresholds_has_the_usual_one(tmp_path, to):
+    path = save(tmp_path / "a.png", picture())
+    predict_file(specialist(), path, to)
+    with Image.open(to.masks / "a.png") as mask:
+        info = PngInfo()
+        for key in (SPECIALIST, SOURCE):
+            info.add_text(key, mask.info[key])
+        pixels = mask.copy()
+    pixels.save(to.masks / "a.png", pnginfo=info)
+    assert predict_file(specialist(), path, to).kept == 1
+    assert predict_file(specialist(), path, Destination(to.masks, threshold=0.1)).written == 1
 
 
 def test_the_probability_is_written_as_it_is_and_added_to_masks_of_before(tmp_path, to):
