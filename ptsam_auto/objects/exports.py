@@ -12,7 +12,7 @@ from roifile import ROI_TYPE, ImagejRoi
 
 from ptsam_auto.files import replacing, write_json, write_text
 from ptsam_auto.objects.measures import Page, Row
-from ptsam_auto.objects.outlines import Outline, outlines
+from ptsam_auto.objects.outlines import Outline
 
 NOT_MEASURED = ("image", "object")  # columns that name an object
 DECIMALS = 2  # of the corners of polygons; a hundredth of a pixel
@@ -28,7 +28,7 @@ def write_geojson(path: Path, page: Page, rows: Sequence[Row], class_name: str) 
         class_name: Name of the class of all objects.
     """
     features = []
-    for outline, row in zip(outlines(page.labels), rows, strict=True):
+    for outline, row in zip(page.outlines, rows, strict=True):
         rings = [_closed(ring) for ring in (outline.ring, *outline.holes)]
         measured = {name: float(value) for name, value in row.items() if name not in NOT_MEASURED}
         features.append(
@@ -56,7 +56,7 @@ def write_rois(path: Path, pages: Iterable[Page]) -> None:
     """
     rois = []
     for position, page in enumerate(pages, start=1):
-        for outline in outlines(page.labels):
+        for outline in page.outlines:
             name = f"{position:04d}-{outline.number:05d}"
             roi = ImagejRoi.frompoints(outline.ring, name=name, position=position - 1)  # it counts from 0
             roi.roitype = ROI_TYPE.POLYGON
@@ -83,16 +83,16 @@ class Coco:
         height, width = page.labels.shape
         image = len(self._images) + 1
         self._images.append({"id": image, "file_name": file_name, "height": height, "width": width})
-        for outline in outlines(page.labels):
-            inside = page.labels == outline.number
+        areas = np.bincount(page.labels.ravel())
+        for outline in page.outlines:
             low, high = outline.ring.min(axis=0), outline.ring.max(axis=0)
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,
                     "image_id": image,
                     "category_id": 1,
-                    "segmentation": _run_lengths(inside) if outline.holes else [_flat(outline)],
-                    "area": int(inside.sum()),
+                    "segmentation": _run_lengths(page.labels == outline.number) if outline.holes else [_flat(outline)],
+                    "area": int(areas[outline.number]),
                     "bbox": [*low.tolist(), *(high - low).tolist()],
                     "iscrowd": 0,
                 }

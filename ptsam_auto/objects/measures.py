@@ -3,11 +3,13 @@
 # H W  rows and columns, px;  C  channels
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from skimage.measure import regionprops_table
 
+from ptsam_auto.objects.outlines import Outline, outlines
 from ptsam_auto.objects.pixel_size import PixelSize
 
 SHAPE = {
@@ -41,6 +43,11 @@ class Page:
     labels: np.ndarray
     values: np.ndarray | None = None
     pixel_size: PixelSize | None = None
+
+    @cached_property
+    def outlines(self) -> list[Outline]:
+        """Return the outline of each object, in the order of their numbers."""
+        return outlines(self.labels)
 
 
 def rows_of_objects(page: Page) -> list[Row]:

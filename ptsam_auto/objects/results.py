@@ -70,7 +70,7 @@ class ObjectResults:
         objects: list[Row] = []
         images: list[Row] = []
         problems: list[Problem] = []
-        unknown = 0
+        count = pages_done = unknown = 0
         coco = Coco(self.class_name)
         for done, source in enumerate(sources, start=1):
             try:
@@ -81,6 +81,8 @@ class ObjectResults:
                 problems.append(Problem(source.label, f"its objects are not measured: {what}"))
                 continue
             unknown += size is None
+            pages_done += len(pages)
+            count += sum(int(page.labels.max(initial=0)) for page in pages)
             self._write_image(source, pages, size, coco, objects, images)
             progress(done, len(sources))
         if "coco" in self.exports:
@@ -88,7 +90,7 @@ class ObjectResults:
         if self.measure:
             write_tables(self.folder, objects, images)
             write_summary(self.folder / SUMMARY, objects, images)
-        return Written(len(objects), len(images), unknown, tuple(problems))
+        return Written(count, pages_done, unknown, tuple(problems))
 
     def _write_image(
         self,
@@ -103,9 +105,10 @@ class ObjectResults:
         layout = source.image.pages() if len(pages) > 1 else Pages()
         write_labels(self._made(LABELS, source_name(source), ".tif"), [page.labels for page in pages], layout, size)
         for page in pages:
-            rows = rows_of_objects(page)
-            objects += rows
-            images.append(row_of_image(page, rows))
+            if self._are_measured:
+                rows = rows_of_objects(page)
+                objects += rows
+                images.append(row_of_image(page, rows))
             if "geojson" in self.exports:
                 write_geojson(self._made(GEOJSON, page.name, ".geojson"), page, rows, self.class_name)
             if "coco" in self.exports:
@@ -113,10 +116,14 @@ class ObjectResults:
         if "imagej" in self.exports:
             write_rois(self._made(IMAGEJ, source_name(source), ".zip"), pages)
 
+    @property
+    def _are_measured(self) -> bool:
+        return self.measure or "geojson" in self.exports
+
     def _page(self, source: Source, number: int, size: PixelSize | None) -> Page:
         with Image.open(self.folder / f"{source.names[number]}.png") as mask:
             labels = separated(np.asarray(mask) > 0, self.settings)
-        values = stored_values(source.image, number) if self.measure or "geojson" in self.exports else None
+        values = stored_values(source.image, number) if self._are_measured else None
         return Page(source.names[number], labels, values, size)
 
     def _of(self, kind: str, name: str, ending: str) -> Path:

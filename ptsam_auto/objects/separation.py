@@ -16,8 +16,8 @@ from skimage.segmentation import watershed
 
 SMOOTHING = 1.0  # standard deviation of the smoothing of the distances, px
 # Two parts of an object are split if the distance at the waist is smaller by this fraction of the median radius. With
-# 0.05, 0.1, 0.15 and 0.25, the annotated masks of 16 nuclei images and of 14 of LIVECell (train lists) gave back their
-# objects with AP50 0.91, 0.91, 0.90, 0.88 and 0.48, 0.46, 0.42, 0.37.
+# 0.05, 0.1, 0.15 and 0.25, the annotated masks of 16 images of nuclei and of 14 of LIVECell (train lists) give back
+# their objects with AP50 0.91, 0.91, 0.90, 0.89 and 0.48, 0.46, 0.42, 0.36 (benchmarks/objects.py --depth).
 DEPTH = 0.05
 LEAST_DEPTH = 0.75  # px
 FEW = 5.0  # percentile of the areas of annotated objects and holes that is taken for their smallest area
