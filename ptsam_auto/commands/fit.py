@@ -20,7 +20,7 @@ from ptsam_auto.commands.options import FitOptions
 from ptsam_auto.data.dataset import Dataset, Pair, Sample, fingerprint
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.leaks import KnownImage, shared
-from ptsam_auto.data.split import assigned, cross_folds, is_sequence, sample_of
+from ptsam_auto.data.split import assigned, cross_folds, runs_of_neighbours, sample_of
 from ptsam_auto.data.understanding import Understanding
 from ptsam_auto.device import choose_device
 from ptsam_auto.errors import DatasetError, OutputError, Problem
@@ -96,7 +96,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
                 f"{len(looked_at)} of the {len(pairs)} images are cross-fitted; all are trained on in the end."
             )
         folds = cross_folds(looked_at, options.folds, options.seed)
-        if len(folds) > 1 and is_sequence(looked_at):
+        if runs_of_neighbours(looked_at, options.folds):
             terminal.say("The images are one sequence, so each fold of the cross-fitting is a run of neighbours.")
         minutes = options.minutes if len(candidates) > 1 else None
         seconds = 60 * minutes if minutes else None

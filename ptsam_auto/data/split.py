@@ -81,18 +81,16 @@ def cross_folds(pairs: Sequence[Pair], count: int, seed: int = 0) -> tuple[tuple
     fold with the fewest pairs, and groups without foreground last, so that the folds are about equally large and every
     training set has foreground if there are two groups with foreground.
 
-    Pairs that are one sequence, see `is_sequence`, are divided into runs of neighbours, because a slice of a volume is
-    much like the next one. If a training set had no foreground then, they are divided like pairs without an order.
+    Pairs that are one sequence are divided into runs of neighbours, because a slice of a volume is much like the next
+    one; see `runs_of_neighbours`.
 
     Args:
         pairs: Pairs of a dataset, with distinct contents.
         count: Number of folds; there are fewer if there are fewer groups. 0 is the same as 1: nothing is divided.
         seed: Random seed of the division.
     """
-    if count > 1 and is_sequence(pairs):
-        runs = [tuple(sorted(map(int, run))) for run in np.array_split(_in_order(pairs), min(count, len(pairs)))]
-        if all(_marks([pair for index, pair in enumerate(pairs) if index not in run]) for run in runs):
-            return tuple(runs)
+    if runs := runs_of_neighbours(pairs, count):
+        return runs
     position = {id(pair): index for index, pair in enumerate(pairs)}
     groups = _groups(sorted(pairs, key=lambda pair: _rank(pair.digest, seed)), seed)
     groups.sort(key=lambda group: (not _marks(group), -len(group)))
@@ -102,12 +100,28 @@ def cross_folds(pairs: Sequence[Pair], count: int, seed: int = 0) -> tuple[tuple
     return tuple(tuple(sorted(fold)) for fold in folds)
 
 
-def is_sequence(pairs: Sequence[Pair]) -> bool:
-    """Return whether the pairs are one sequence, such as the slices of a volume.
+def runs_of_neighbours(pairs: Sequence[Pair], count: int) -> tuple[tuple[int, ...], ...]:
+    """Return the indices of pairs that are one sequence, such as the slices of a volume, in runs of neighbours.
 
-    They are all of one group, or have no groups and are numbered after one name; and neighbours look alike, see
-    `leaks.neighbours_are_alike`.
+    In a sequence all pairs are of one group, or have no groups and are numbered after one name; and neighbours look
+    alike, see `leaks.neighbours_are_alike`.
+
+    Args:
+        pairs: Pairs of a dataset.
+        count: Number of runs.
+
+    Returns:
+        The runs; () if the pairs are no sequence, or if without one of the runs there is no foreground.
     """
+    if count < 2 or not _are_sequence(pairs):
+        return ()
+    runs = [tuple(sorted(map(int, run))) for run in np.array_split(_in_order(pairs), min(count, len(pairs)))]
+    if all(_marks([pair for index, pair in enumerate(pairs) if index not in run]) for run in runs):
+        return tuple(runs)
+    return ()
+
+
+def _are_sequence(pairs: Sequence[Pair]) -> bool:
     groups = {pair.group for pair in pairs}
     if len(groups) != 1:
         return False

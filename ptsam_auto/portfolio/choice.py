@@ -303,9 +303,13 @@ class Chooser:
 
     def _duration(self, trial: Trial, views_before: int = 0) -> float:
         """Return the estimated duration of a trial, seconds; see `Cost.cross_fit`."""
+        return self._slowness * self._estimate(trial, views_before)
+
+    def _estimate(self, trial: Trial, views_before: int) -> float:
+        """Return the duration of a trial on a machine as fast as it was measured, seconds."""
         folds = len(self._task.folds)
         alone = self._cost(trial.candidate).cross_fit(folds, trial.share, views_before)
-        return self._slowness * alone * -(-folds // self._runner.at_once) / folds
+        return alone * -(-folds // self._runner.at_once) / folds
 
     def _is_worth(self, runner: FoldRunner) -> bool:
         """Return whether cross-fitting all candidates takes so long that a runner is worth its start."""
@@ -433,9 +437,7 @@ class Chooser:
         began = time.perf_counter()
         self._runner.run(list(cross_fits.values()), show)
         if self._task.seconds is not None and is_new:
-            durations = (self._duration(trial, self._views(trial.candidate)) for trial in trials)
-            estimated = sum(durations) / self._slowness
-            self._estimated += estimated
+            self._estimated += sum(self._estimate(trial, self._views(trial.candidate)) for trial in trials)
             self._needed += time.perf_counter() - began
         self._results |= {trial: cross_fitting.result() for trial, cross_fitting in cross_fits.items()}
 
