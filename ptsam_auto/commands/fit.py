@@ -121,7 +121,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
             warnings=(*_warnings(scores), *([overlap_warning] if overlap_warning else [])),
             cost=_cost(model, chooser.seconds, device, options.workers),
             versions={package: version(package) for package in _packages(candidates)},
-            objects=settings_for(pair.load().mask for pair in pairs),
+            objects=settings_for(pair.load().mask for pair in looked_at),
         )
         specialist = artifact.Specialist(model, record)
         learned = _learned_of_folds(cross_fits, len(folds))

@@ -93,4 +93,5 @@ def _of_resolution(tiff: tifffile.TiffFile, unit: float) -> PixelSize | None:
 
 
 def _micrometres(value: str | None, unit: str) -> float:
-    return float(value) * MICROMETRES.get(unit.lower(), 0.0) if value else 0.0
+    size = float(value) * MICROMETRES.get(unit.lower(), 0.0) if value else 0.0
+    return size if 0 < size < float("inf") else 0.0

@@ -21,6 +21,9 @@ def test_ome_xml_with_a_unit(tmp_path):
     metadata |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
     assert written(tmp_path, ome=True, metadata=metadata) == PixelSize(0.25, 0.5)
     assert written(tmp_path, ome=True, metadata={"axes": "YX"}) is None
+    for nonsense in ("nan", "-1", "0", "inf"):
+        description = f'<?xml version="1.0"?><OME><Pixels PhysicalSizeX="{nonsense}" PhysicalSizeY="1"/></OME>'
+        assert written(tmp_path, description=description, metadata=None) is None
 
 
 @pytest.mark.parametrize("unit", ["um", "micron", "\\u00B5m"])
