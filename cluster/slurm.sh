@@ -31,6 +31,7 @@ fi
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((20000 + SLURM_JOB_ID % 20000))
-# Starts Ray everywhere, runs the command on the head once all have joined, and stops Ray at its end.
+# Starts Ray everywhere, runs the command on the head once all have joined, and stops Ray at its end: every Ray of
+# yours on these machines, which is why the job has them to itself (--exclusive).
 srun ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_JOB_NUM_NODES" -- \
     ptsam-auto search "$space" "${data[@]}" --out "$out" --address auto
