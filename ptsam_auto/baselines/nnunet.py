@@ -12,7 +12,6 @@ It requires `pip install 'ptsam-auto[nnunet]'`, and is imported only when it is 
 
 # H W  size of an image in px
 
-import importlib.util
 import json
 import os
 import pydoc
@@ -35,6 +34,7 @@ from torch import Tensor, nn
 
 from ptsam_auto.data.dataset import Pair, fingerprint
 from ptsam_auto.errors import ConfigError, OutputError, PtsamError, SpecialistError, suggestion
+from ptsam_auto.extras import require
 from ptsam_auto.files import json_sha256, write_json
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training.trainer import Trained
@@ -138,7 +138,7 @@ class Nnunet:
     """
 
     def __init__(self, design: Mapping[str, Any], weights: Mapping[str, Tensor] | None, device: str) -> None:
-        _check_installed()
+        require("nnunet", "nnU-Net")
         _check_parts(design)
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -188,11 +188,6 @@ class Nnunet:
         return self.probability(image) > 0.5
 
 
-def _check_installed() -> None:
-    if importlib.util.find_spec("nnunetv2") is None:
-        raise PtsamError("nnU-Net is not installed. Install it: pip install 'ptsam-auto[nnunet]'")
-
-
 def _check_parts(design: Mapping[str, Any]) -> None:
     """Check that a design names only networks and layers of known packages, because nnU-Net calls them."""
     for configuration in design["plans"]["configurations"].values():
@@ -236,7 +231,7 @@ def train(
         PtsamError: nnU-Net is not installed, or failed.
         OutputError: The folder holds another training, or cannot be written to.
     """
-    _check_installed()
+    require("nnunet", "nnU-Net")
     _check_work_folder(work, {"data": fingerprint(pairs), "nnunetv2": version("nnunetv2"), **asdict(config)})
     if not (work / WEIGHTS).exists():
         if not (work / "raw" / DATASET / "dataset.json").exists():

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from ptsam_auto import extras
 from ptsam_auto.commands.command_line import Argument, Option, read_names, read_numbers, read_settings
 from ptsam_auto.compare.presets import PRESETS
 from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.device import check_name
 from ptsam_auto.errors import ConfigError, DatasetError, Problem, suggestion
 from ptsam_auto.objects.kinds import EXPORTS
+from ptsam_auto.tracking.store import is_wanted
 from ptsam_auto.training import defaults
 
 SamMethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
@@ -55,8 +57,9 @@ AddressOption = Annotated[
 TrackOption = Annotated[
     bool | None,
     Option(
-        "Log the run to MLflow. It is written to the server or file in MLFLOW_TRACKING_URI, or else to ./mlflow.db.",
-        default=True,
+        "Log the run to MLflow. It is written to the server or file in MLFLOW_TRACKING_URI, or else to ./mlflow.db. "
+        "Default: if MLflow is installed.",
+        default=extras.is_installed("track"),
     ),
 ]
 SettingsOption = Annotated[
@@ -266,8 +269,21 @@ class FitOptions(ReadingFlags):
 
     def __post_init__(self) -> None:
         _require_several_workers(self.workers, {"--storage": self.storage, "--address": self.address})
+        _require_extras("fit", self.track, several_workers=self.workers > 1)
         check_name(self.device)
         _check_backbone(self.backbone)
+
+
+def _require_extras(command: str, track: bool | None, *, several_workers: bool) -> None:
+    """Check that Ray and MLflow are installed where they are needed, before any work begins.
+
+    Raises:
+        PtsamError: They are not.
+    """
+    if several_workers:
+        extras.require("tune", f"{command} --workers" if command in ("fit", "predict") else command)
+    if is_wanted(track):
+        extras.require("track", "logging to MLflow")
 
 
 def _check_backbone(name: str) -> None:
@@ -363,6 +379,7 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         _require_several_workers(self.workers, {"--address": self.address})
+        _require_extras("predict", False, several_workers=self.workers > 1)
         check_name(self.device)
         if self.tta and self.uncertainty is not None:
             raise ConfigError("--tta and --uncertainty exclude each other; run the command once with each.")
@@ -453,6 +470,9 @@ class SearchOptions(ReadingFlags):
     track: TrackOption = None
     exhaustive: bool = False
     first: Sequence[dict[str, Any]] = ()
+
+    def __post_init__(self) -> None:
+        _require_extras("search", self.track, several_workers=True)
 
 
 @dataclass(frozen=True)
@@ -549,6 +569,7 @@ class CompareOptions(ReadingFlags):
     track: TrackOption = None
 
     def __post_init__(self) -> None:
+        _require_extras("compare", self.track, several_workers=True)
         if not self.sizes or min(self.sizes) < 1 or self.splits < 1:
             raise ConfigError("--sizes and --splits must be whole numbers, at least 1.")
         if self.preset and self.preset not in PRESETS:

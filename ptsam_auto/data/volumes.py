@@ -31,9 +31,9 @@ import numpy as np
 from ptsam_auto.data.czi import CziFile
 from ptsam_auto.data.raster import Pages, Raster, check_size, unreadable
 from ptsam_auto.data.tiff import as_stack, kinds_of, pages_along
+from ptsam_auto.extras import how_to_install
 
 COMPRESSED = "compressed as {}, which cannot be read here; save it uncompressed, for example with gdcmconv --raw"
-INSTALL = "pip install 'ptsam-auto[microscopes]'"
 LOSSY_IN_DICOM = (".4.50", ".4.51", ".4.81", ".4.91")  # ends of transfer syntaxes: JPEG, JPEG-LS and JPEG 2000
 
 
@@ -106,7 +106,7 @@ def _package(path: Path, name: str, what: str) -> Any:  # noqa: ANN401 - a modul
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise unreadable(path, f"{what}, for which a package is missing; install it: {INSTALL}") from error
+        raise unreadable(path, f"{what}, for which a package is missing. {how_to_install('microscopes')}") from error
 
 
 def _czi(path: Path) -> Volume:

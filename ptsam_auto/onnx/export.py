@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ptsam_auto.errors import SpecialistError
+from ptsam_auto.extras import require
 from ptsam_auto.files import replacing, write_json
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.onnx.runtime import ABOUT_FILE, FORMAT, INPUT, OnnxSpecialist
@@ -52,11 +53,12 @@ def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *
         quantise: Whether matrices are stored and multiplied as 8-bit integers.
 
     Raises:
-        SpecialistError: A package is missing, a member is not based on SAM, or the export does not give the masks of
+        PtsamError: A package is missing.
+        SpecialistError: A member is not based on SAM, or the export does not give the masks of
             PyTorch.
         OSError: A file cannot be written.
     """
-    _check_packages()
+    require("onnx", "export --onnx")
     encoders: dict[object, str] = {}
     members = []
     for number, (model, weight) in enumerate(zip(specialist.model.models, specialist.model.weights, strict=True)):
@@ -164,14 +166,3 @@ def _compare(specialist: Specialist, exported: OnnxSpecialist, images: Sequence[
         both += int((masks[0] & masks[1]).sum())
         sizes += int(masks[0].sum() + masks[1].sum())
     return Comparison(len(images), difference, 2 * both / sizes if sizes else 1.0)
-
-
-def _check_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise SpecialistError(
-            f"{error.name} is not installed. Install what the export needs: pip install 'ptsam-auto[onnx]'"
-        ) from None

@@ -5,6 +5,8 @@ import re
 import sys
 from types import ModuleType
 
+from ptsam_auto.extras import require
+
 METRICS_PER_CALL = 1000  # Largest number of metrics in one call of MLflow.
 
 
@@ -20,6 +22,7 @@ def load_mlflow() -> ModuleType:
     os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     import logging
 
+    require("track", "logging to MLflow")
     import mlflow
 
     # Suppress the log messages of Alembic when a new database is created.

@@ -75,7 +75,9 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nnunetv2", None)
     with pytest.raises(PtsamError) as error:
         train(pairs(2), tmp_path / "work", TINY)
-    assert str(error.value) == "nnU-Net is not installed. Install it: pip install 'ptsam-auto[nnunet]'"
+    assert str(error.value) == (
+        "nnU-Net needs nnunetv2, which is not installed. Install it: pip install 'ptsam-auto[nnunet]'"
+    )
     assert not (tmp_path / "work").exists()
 
 

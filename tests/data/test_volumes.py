@@ -389,7 +389,7 @@ def test_a_missing_package_is_named_by_what_installs_it(tmp_path, monkeypatch, e
     path.write_bytes(b"x" * 500)
     save(tmp_path / "b.png", PLANE.astype(np.uint8))
     found = find_new_images([tmp_path])
-    expected = f"{what}, for which a package is missing; install it: pip install 'ptsam-auto[microscopes]'"
+    expected = f"{what}, for which a package is missing. Install it: pip install 'ptsam-auto[microscopes]'"
     assert [(Path(one.where).name, one.what) for one in found.unreadable] == [(path.name, expected)]
     assert [source.names for source in found.sources] == [("b",)]
 
