@@ -20,8 +20,9 @@ def hold_out(pairs: Sequence[Pair], fraction: float = 0.2, seed: int = 0) -> tup
     If the user has assigned pairs to the parts (`Pair.part`), that is the split. Otherwise each group of pairs is
     ranked by a hash of its contents and the seed, and the lowest ranks are the test set. File names and order have no
     effect, and if pairs are added later, most others stay in their part. A group is never in both parts, unless all
-    pairs are one group. Both parts have an image with foreground if there are two groups with foreground. Both parts
-    are sorted by rank, so the first n training pairs are a random sample.
+    pairs are one group. Of pairs that are one sequence, such as the slices of a volume, a run of neighbours is the test
+    set; see `runs_of_neighbours`. Both parts have an image with foreground if there are two groups with foreground.
+    Both parts are sorted by rank, so the first n training pairs are a random sample.
 
     Args:
         pairs: Pairs of a dataset, with distinct contents.
@@ -39,7 +40,7 @@ def hold_out(pairs: Sequence[Pair], fraction: float = 0.2, seed: int = 0) -> tup
         test = tuple(pair for pair in ranked if pair.part == HELD_OUT)
     else:
         count = min(max(1, math.floor(fraction * len(ranked) + 0.5)), len(ranked) - 1) if fraction and ranked else 0
-        chosen = {id(pair) for pair in _chosen(_groups(ranked, seed), count)}
+        chosen = {id(pair) for pair in _run_held_out(ranked, count, seed) or _chosen(_groups(ranked, seed), count)}
         test = tuple(pair for pair in ranked if id(pair) in chosen)
     held_out = {id(pair) for pair in test}
     return tuple(pair for pair in ranked if id(pair) not in held_out), test
@@ -119,6 +120,16 @@ def runs_of_neighbours(pairs: Sequence[Pair], count: int) -> tuple[tuple[int, ..
     if all(_marks([pair for index, pair in enumerate(pairs) if index not in run]) for run in runs):
         return tuple(runs)
     return ()
+
+
+def _run_held_out(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
+    """Return about `count` neighbours of pairs that are one sequence; the seed decides which. [] if they are none.
+
+    Both the run and the rest of the sequence have foreground.
+    """
+    runs = runs_of_neighbours(pairs, len(pairs) // count) if count else ()
+    marking = [run for run in runs if _marks([pairs[index] for index in run])]
+    return [pairs[index] for index in marking[seed % len(marking)]] if marking else []
 
 
 def _are_sequence(pairs: Sequence[Pair]) -> bool:

@@ -131,6 +131,22 @@ def numbered(count, name="slice_", group="", blank=(), step=0.2):
     ]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_slices_next_to_what_is_held_out_are_held_out_too(seed):
+    """Or a search would choose by images that its trainings have nearly seen."""
+    train, test = hold_out(numbered(16), seed=seed)
+    numbers = sorted(int(pair.name.removeprefix("slice_")) for pair in test)
+    runs = [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12], [13, 14, 15]]  # about a fifth each
+    assert numbers == runs[seed % 5]
+    assert len(train) + len(test) == 16
+
+
+def test_slices_that_are_held_out_have_foreground():
+    for seed in range(4):
+        _, test = hold_out(numbered(16, blank=range(10)), seed=seed)
+        assert any(not pair.blank for pair in test)
+
+
 def test_slices_next_to_each_other_are_in_one_fold_so_that_the_score_is_not_of_what_was_nearly_seen():
     runs = tuple(tuple(range(first, first + 4)) for first in (0, 4, 8, 12))
     assert cross_folds(numbered(16), 4) == runs, "2 is before 10"
