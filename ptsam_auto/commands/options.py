@@ -367,7 +367,7 @@ class PredictOptions:
     ] = None
     force: Annotated[
         bool,
-        Option("Overwrite masks that this specialist did not make, or that it made from another image.", "--force"),
+        Option("Overwrite files that this specialist did not make, or that it made from another image.", "--force"),
     ] = False
     recursive: Annotated[bool, Option("Also use the images in subfolders.", "--recursive")] = False
     workers: WorkersOption = 1

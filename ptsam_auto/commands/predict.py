@@ -1,6 +1,7 @@
 """The command `predict`: writes the masks of new images."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.objects.pixel_size import PixelSize
 from ptsam_auto.objects.results import LABELS, SUMMARY, ObjectResults
 from ptsam_auto.objects.separation import ObjectSettings
+from ptsam_auto.own_files import OwnFiles
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.expected_table import TABLE_FILE, read_rows, write_table
 from ptsam_auto.specialist.masks import Destination, PredictionResult, predict_source, reading_of
@@ -79,6 +81,7 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
     )
     objects = _object_results(options, specialist, destination.masks) if options.with_objects else None
     destination.refuse_inputs(new.sources, objects.paths(new.sources) if objects else ())
+    own_tables = _own_files(destination, objects, new.sources)
     destination.create_folders()
     if options.workers == 1:
         results: Iterator[PredictionResult] = (
@@ -101,11 +104,13 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
             update(done, len(new.sources))
     terminal.say(f"{written} masks written: {destination.masks}/" + (f" ({kept} existed already)" if kept else ""))
     if destination.uncertainty is not None:
-        _write_expected(destination.uncertainty, specialist, new, problems, terminal)
+        with _noted(own_tables[destination.uncertainty]):
+            _write_expected(destination.uncertainty, specialist, new, problems, terminal)
     if objects:
         failed = {problem.where for problem in problems}
         predicted = [source for source in new.sources if source.label not in failed]
-        problems += _write_objects(objects, predicted, terminal)
+        with _noted(own_tables[destination.masks]):
+            problems += _write_objects(objects, predicted, terminal)
     if much_larger:
         largest = max(member.scale.largest for member in specialist.record.members if member.scale)
         terminal.say(
@@ -117,6 +122,33 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
     if problems:
         advice = "All other masks are written. Fix or remove these files, then run the command again."
         raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
+
+
+def _own_files(
+    destination: Destination, objects: ObjectResults | None, sources: Sequence[Source]
+) -> dict[Path, OwnFiles]:
+    """Return the tables and the files of objects, by their folder.
+
+    Raises:
+        OutputError: There are other files of these names, and they are not to be replaced.
+    """
+    files: dict[Path, list[Path]] = {}
+    if objects:
+        files[destination.masks] = list(objects.paths(sources))
+    if destination.uncertainty is not None:
+        files[destination.uncertainty] = [destination.uncertainty / TABLE_FILE]
+    return {folder: OwnFiles(folder, paths, replace=destination.replace) for folder, paths in files.items()}
+
+
+@contextmanager
+def _noted(files: OwnFiles) -> Iterator[None]:
+    """Note that files are written in the `with` block."""
+    try:
+        files.begin()
+        yield
+        files.end()
+    except OSError as error:
+        raise OutputError(f"Cannot write {error.filename}: {error.strerror}.\nChoose another --out.") from None
 
 
 def _object_results(options: PredictOptions, specialist: Specialist, folder: Path) -> ObjectResults:

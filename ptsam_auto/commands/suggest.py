@@ -15,6 +15,7 @@ from ptsam_auto.data.leaks import KnownImage, is_known, thumbnail
 from ptsam_auto.data.new_images import Source, find_new_images
 from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.files import write_text
+from ptsam_auto.own_files import OwnFiles
 from ptsam_auto.specialist.artifact import Specialist, load_descriptors, load_specialist
 from ptsam_auto.specialist.masks import reading_of
 from ptsam_auto.specialist.suggestion import Suggestion, choose, typical_distance
@@ -45,8 +46,11 @@ def suggest(options: SuggestOptions, terminal: Terminal) -> list[Suggestion]:
         DatasetError: There are no images, all of them are annotated, or some cannot be read. The last is raised after
             the others are ranked.
         SpecialistError: See `load_specialist`; or the specialist has no models of a cross-fit.
-        OutputError: The list cannot be written.
+        OutputError: The list cannot be written, or would replace a file of the user.
     """
+    own = None
+    if options.out is not None:
+        own = OwnFiles(options.out, [options.out / LIST_FILE, options.out / PAGE_FILE])
     specialist = load_specialist(options.specialist, backbone=options.backbone, device=options.device, folds=True)
     annotated = load_descriptors(options.specialist, specialist.record)
     new = find_new_images(options.images, reading_of(specialist), recursive=options.recursive)
@@ -83,8 +87,8 @@ def suggest(options: SuggestOptions, terminal: Terminal) -> list[Suggestion]:
         f"{len(suggestions)} of {len(seen)} images, the most useful one first: those on which the models of the "
         "cross-fit disagree, and that differ from the annotated images and from each other."
     )
-    if options.out is not None:
-        _write(options.out, suggestions, cards, terminal)
+    if options.out is not None and own is not None:
+        _write(options.out, own, suggestions, cards, terminal)
     if problems:
         advice = "All other images are ranked. Fix or remove these files, then run the command again."
         raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
@@ -148,7 +152,7 @@ def _table(suggestions: list[Suggestion], given: list[Path]) -> Table:
     return table
 
 
-def _write(out: Path, suggestions: list[Suggestion], cards: list[Card], terminal: Terminal) -> None:
+def _write(out: Path, own: OwnFiles, suggestions: list[Suggestion], cards: list[Card], terminal: Terminal) -> None:
     """Write the list and the page."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -160,8 +164,10 @@ def _write(out: Path, suggestions: list[Suggestion], cards: list[Card], terminal
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
+        own.begin()
         write_text(out / LIST_FILE, text.getvalue())
         write_page(out / PAGE_FILE, cards)
+        own.end()
     except OSError as error:
         raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
     terminal.say(f"List: {out / LIST_FILE}. Pictures: {out / PAGE_FILE}")

@@ -35,8 +35,11 @@ def locked_folder(folder: Path, marker: str, what: str, out: Path | None = None)
         out: Folder as the user named it, for messages. Default: `folder`.
 
     Raises:
-        OutputError: The folder contains other files, is used by another process, or cannot be written to.
+        OutputError: The folder contains other files, is a link inside `out`, is used by another process, or cannot be
+            written to.
     """
+    if out is not None and folder.is_symlink():
+        raise OutputError(f"{folder} is a link to another folder; expected a folder of its own.\nRemove the link.")
     out = out or folder
     if folder.is_dir() and not (folder / marker).exists() and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise OutputError(

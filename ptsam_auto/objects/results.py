@@ -17,7 +17,7 @@ from ptsam_auto.objects.measures import Page, Row, row_of_image, rows_of_objects
 from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
 from ptsam_auto.objects.separation import ObjectSettings, separated
 from ptsam_auto.objects.summary import write_summary
-from ptsam_auto.objects.tables import write_tables
+from ptsam_auto.objects.tables import table_paths, write_tables
 
 LABELS, GEOJSON, IMAGEJ, COCO_FILE, SUMMARY = "labels", "geojson", "imagej", "coco.json", "measurements.html"
 
@@ -54,6 +54,7 @@ class ObjectResults:
             yield self.folder / COCO_FILE
         if self.measure:
             yield self.folder / SUMMARY
+            yield from table_paths(self.folder)
 
     def write(
         self, sources: Sequence[Source], progress: Callable[[int, int], None] = lambda done, total: None

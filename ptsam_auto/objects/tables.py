@@ -14,6 +14,11 @@ from ptsam_auto.objects.measures import Row
 OBJECTS, IMAGES = "objects", "images"
 
 
+def table_paths(folder: Path) -> list[Path]:
+    """Return the paths of all tables."""
+    return [folder / f"{name}.{ending}" for name in (OBJECTS, IMAGES) for ending in ("csv", "parquet")]
+
+
 def write_tables(folder: Path, objects: Sequence[Row], images: Sequence[Row]) -> None:
     """Write objects.csv, objects.parquet, images.csv and images.parquet.
 

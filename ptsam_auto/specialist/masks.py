@@ -1,15 +1,17 @@
 """Writes masks as PNG files, one per image or page. Their metadata names the specialist and the source image.
 
-Maps of the uncertainty are written in the same way if they are asked for; see `uncertainty` and `expected_table`. Maps
-of the foreground probability are TIFF files.
+Overlays and maps of the uncertainty are written in the same way if they are asked for; see `uncertainty` and
+`expected_table`. Maps of the foreground probability are TIFF files, whose description is the same metadata.
 
-So an interrupted prediction can be continued: masks that this specialist made from this image are kept. Other files,
-and masks that it made from another image of the same name, are not overwritten by default.
+So an interrupted prediction can be continued: what this specialist made from this image is kept. Other files, and what
+it made from another image of the same name, are not overwritten by default.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -38,7 +40,7 @@ class Destination:
     Args:
         masks: Folder of the masks, NAME.png.
         overlays: Folder of copies of the images with the mask drawn on top, or None.
-        replace: Whether to overwrite masks that this specialist did not make, or that it made from another image.
+        replace: Whether to overwrite files that this specialist did not make, or that it made from another image.
             An image to predict on is never overwritten.
         uncertainty: Folder of the maps of the uncertainty, NAME.png, or None.
         probability: Whether the foreground probability is written too, as probability/NAME.tif in the folder of the
@@ -148,12 +150,12 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
             overlay_path = destination.overlays / f"{name}.png" if destination.overlays else None
             map_path = destination.uncertainty / f"{name}.png" if destination.uncertainty else None
             probability_path = destination.probability_path(name)
+            of_probability = (map_path, probability_path)  # These do not depend on the threshold.
             made_before = []
-            for path in (mask_path, map_path) if map_path else (mask_path,):
+            for path in filter(None, (mask_path, overlay_path, map_path, probability_path)):
                 made_by, made_from, threshold = _read_metadata(path)
                 is_ours = (made_by, made_from) == (specialist.identity, source_hash)
-                # A map of the uncertainty does not depend on the threshold.
-                made_before.append(is_ours and (path == map_path or threshold == destination.threshold))
+                made_before.append(is_ours and (path in of_probability or threshold == destination.threshold))
                 if path.exists() and not is_ours and not destination.replace:
                     same_specialist = made_by == specialist.identity
                     origin = (
@@ -161,7 +163,7 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
                     )
                     problem = f"{path} exists and was {origin}; overwrite it with --force"
                     return PredictionResult(label, written, kept, problem)
-            if all(made_before) and all(not path or path.exists() for path in (overlay_path, probability_path)):
+            if all(made_before):
                 kept += 1
                 continue
             image = source.image.read(page, reading_of(specialist))
@@ -175,10 +177,11 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
                 probability = specialist.probability(image)
             mask = probability > destination.threshold
             if probability_path:
-                _write_probability(probability_path, probability)
+                _write_probability(probability_path, probability, metadata)
+            metadata |= {THRESHOLD: str(destination.threshold)}
             if overlay_path:
-                _write(overlay_path, overlay(image, mask))
-            _write(mask_path, mask.astype(np.uint8) * 255, metadata | {THRESHOLD: str(destination.threshold)})
+                _write(overlay_path, overlay(image, mask), metadata)
+            _write(mask_path, mask.astype(np.uint8) * 255, metadata)
             written += 1
     except DatasetError as error:
         return PredictionResult(label, written, kept, "; ".join(problem.what for problem in error.problems))
@@ -194,22 +197,27 @@ def _hash_of(source: Source) -> str:
 
 
 def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
-    """Return the specialist and the source image of a mask, or None for each that is missing, and its threshold.
+    """Return the specialist and the source image of a result, or None for each that is missing, and its threshold.
 
     Masks of earlier versions do not name their threshold; it was always 0.5.
     """
     try:
-        with Image.open(path) as image:
-            threshold = float(image.info.get(THRESHOLD, DEFAULT_THRESHOLD))
-            return image.info.get(SPECIALIST), image.info.get(SOURCE), threshold
-    except (OSError, ValueError):  # The file is missing or is not an image, or the number was changed.
-        return None, None, DEFAULT_THRESHOLD
+        if path.suffix == ".tif":
+            with tifffile.TiffFile(path) as tiff:
+                metadata = json.loads(tiff.pages.first.description)
+        else:
+            with Image.open(path) as image:
+                metadata = dict(image.info)
+        threshold = float(metadata.get(THRESHOLD, DEFAULT_THRESHOLD))
+        return metadata.get(SPECIALIST), metadata.get(SOURCE), threshold
+    except (OSError, ValueError, AttributeError, tifffile.TiffFileError):
+        return None, None, DEFAULT_THRESHOLD  # The file is missing, is not an image, or is not ours.
 
 
-def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = None) -> None:
+def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str]) -> None:
     """Write a PNG atomically."""
     info = PngInfo()
-    for key, value in (metadata or {}).items():
+    for key, value in metadata.items():
         info.add_text(key, value)
     try:
         with replacing(path) as unfinished:
@@ -218,12 +226,14 @@ def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = Non
         raise _unwritable(path, error) from None
 
 
-def _write_probability(path: Path, probability: np.ndarray) -> None:
+def _write_probability(path: Path, probability: np.ndarray, metadata: dict[str, str]) -> None:
     """Write a map as TIFF, atomically."""
+    options: dict[str, Any] = {"compression": "zlib", "photometric": "minisblack"}
+    options |= {"description": json.dumps(metadata), "metadata": None}
     try:
         path.parent.mkdir(exist_ok=True)
         with replacing(path) as unfinished:
-            tifffile.imwrite(unfinished, probability.astype(np.float32), compression="zlib", photometric="minisblack")
+            tifffile.imwrite(unfinished, probability.astype(np.float32), **options)
     except OSError as error:
         raise _unwritable(path, error) from None
 

@@ -1,0 +1,94 @@
+"""Remembers which files of an output folder are ours, so that a file of the user's is never replaced unasked.
+
+The list is in the folder itself. A file counts as ours if it is in the list and has not been changed since: labels that
+somebody has corrected by hand are theirs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptsam_auto.errors import OutputError
+from ptsam_auto.files import file_sha256, write_text
+from ptsam_auto.records import RecordError, from_json, to_json
+
+LIST_FILE = "ptsam-auto.json"
+BEING_WRITTEN = ""  # instead of the hash of a file, until all files are written
+MOST_NAMED = 5  # files in the message
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The contents of the list: SHA-256 of each file, by its path relative to the folder."""
+
+    files: dict[str, str]
+
+
+class OwnFiles:
+    """The files that a command writes into a folder.
+
+    Args:
+        folder: The folder; it need not exist.
+        paths: Paths of the files in the folder.
+        replace: Whether other files at these paths are replaced.
+
+    Raises:
+        OutputError: There are other files at these paths, or files that were changed.
+    """
+
+    def __init__(self, folder: Path, paths: Iterable[Path], *, replace: bool = False) -> None:
+        self._folder, self._paths = folder, tuple(paths)
+        self._known = _read(folder / LIST_FILE)
+        others = [path for path in self._paths if path.exists() and not self._is_ours(path)]
+        if others and not replace:
+            names = ", ".join(str(path) for path in others[:MOST_NAMED])
+            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            raise OutputError(
+                f"{names}{more} exist{'' if len(others) > 1 else 's'}, and ptsam-auto did not write "
+                f"{'them' if len(others) > 1 else 'it'}, or somebody has changed {'them' if len(others) > 1 else 'it'} "
+                "since.\nChoose another folder for the results, or move what is there."
+            )
+
+    def begin(self) -> None:
+        """Note that the files are being written. After an interruption they count as ours.
+
+        Raises:
+            OSError: The list cannot be written.
+        """
+        self._write(dict.fromkeys(map(self._name, self._paths), BEING_WRITTEN))
+
+    def end(self) -> None:
+        """Note the files as they are now.
+
+        Raises:
+            OSError: The list cannot be written.
+        """
+        self._write({self._name(path): file_sha256(path) for path in self._paths if path.exists()})
+
+    def _is_ours(self, path: Path) -> bool:
+        known = self._known.get(self._name(path))
+        return known is not None and known in (BEING_WRITTEN, file_sha256(path))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
+
+    def _write(self, files: dict[str, str]) -> None:
+        self._known |= files
+        write_text(self._folder / LIST_FILE, to_json(_Files(self._known), indent=2))
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Return the list; {} if there is none. A file of this name that is no list is somebody else's.
+
+    Raises:
+        OutputError: The file is not a list of ours.
+    """
+    try:
+        return dict(from_json(_Files, path.read_bytes()).files)
+    except FileNotFoundError:
+        return {}
+    except (OSError, RecordError):
+        raise OutputError(
+            f"{path} is not the list of files that ptsam-auto writes there, or is damaged.\n"
+            "Choose another folder for the results, or move this file."
+        ) from None
