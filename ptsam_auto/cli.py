@@ -72,6 +72,11 @@ COMMANDS = (
         "Write a specialist as ONNX, which runs without PyTorch.",
     ),
     Command(
+        "promote",
+        options.PromoteOptions,
+        "Say which version of a specialist in MLflow is in use, by giving it the alias champion.",
+    ),
+    Command(
         "search",
         options.SearchOptions,
         "Search for better default settings. Use datasets that you do not need for a final evaluation.\n\n"

@@ -17,6 +17,7 @@ from ptsam_auto.specialist import scores
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.scores import Scores
 from ptsam_auto.terminal import Terminal
+from ptsam_auto.tracking.models import local_folder
 
 
 def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
@@ -28,7 +29,11 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
         OutputError: The scores cannot be written.
     """
     specialist = load_specialist(
-        options.specialist, backbone=options.backbone, device=options.device, tile=options.tile, tta=options.tta
+        local_folder(options.specialist),
+        backbone=options.backbone,
+        device=options.device,
+        tile=options.tile,
+        tta=options.tta,
     )
     with terminal.bar("Reading") as update:
         dataset = read_folder(options.dataset, _reading(options, specialist), progress=update)

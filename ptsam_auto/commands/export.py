@@ -15,6 +15,7 @@ from ptsam_auto.onnx.runtime import ABOUT_FILE
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.masks import reading_of
 from ptsam_auto.terminal import Terminal
+from ptsam_auto.tracking.models import local_folder
 
 COMPARED = 4  # number of images on which the export is compared with PyTorch
 
@@ -27,7 +28,7 @@ def export(options: ExportOptions, terminal: Terminal) -> Comparison:
         DatasetError: The images for the comparison cannot be read.
         OutputError: The folder is not empty, or cannot be written to.
     """
-    specialist = load_specialist(options.specialist, backbone=options.backbone, device="cpu")
+    specialist = load_specialist(local_folder(options.specialist), backbone=options.backbone, device="cpu")
     folder = options.onnx
     others = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     if others and not (options.force and (folder / ABOUT_FILE).exists()):

@@ -26,7 +26,10 @@ DatasetArgument = Annotated[
         "see how the folder is read."
     ),
 ]
-SpecialistArgument = Annotated[Path, Argument("Folder of a specialist that fit has written.")]
+SpecialistArgument = Annotated[
+    Path,
+    Argument("Folder of a specialist that fit has written, or one in MLflow: models:/NAME@champion or models:/NAME/2."),
+]
 CheckpointOption = Annotated[
     str | None,
     Option(
@@ -574,6 +577,18 @@ class CompareOptions(ReadingFlags):
             raise ConfigError("--sizes and --splits must be whole numbers, at least 1.")
         if self.preset and self.preset not in PRESETS:
             raise ConfigError(f"There is no preset {self.preset}. {suggestion(self.preset, PRESETS)}")
+
+
+@dataclass(frozen=True)
+class PromoteOptions:
+    """Options of `promote`."""
+
+    name: Annotated[str, Argument("Name of the registered model, such as cells-specialist.")]
+    version: Annotated[int | None, Option("Version. Default: the newest.", min_value=1)] = None
+    alias: Annotated[str, Option("Alias that the version gets.")] = "champion"
+
+    def __post_init__(self) -> None:
+        extras.require("track", "promote")
 
 
 @dataclass(frozen=True)

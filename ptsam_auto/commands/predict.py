@@ -17,6 +17,7 @@ from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.expected_table import TABLE_FILE, read_rows, write_table
 from ptsam_auto.specialist.masks import Destination, PredictionResult, predict_source, reading_of
 from ptsam_auto.terminal import Terminal
+from ptsam_auto.tracking.models import local_folder
 from ptsam_auto.training.scale import MUCH_LARGER, is_much_larger
 
 LOWEST = 5  # Number of images whose expected Dice is printed.
@@ -66,7 +67,7 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
     """
     # The specialist is loaded here as well, so that errors are reported before the workers start.
     folds = options.uncertainty is not None
-    load = Loader(options.specialist, options.backbone, options.device, options.tile, folds, options.tta)
+    load = Loader(local_folder(options.specialist), options.backbone, options.device, options.tile, folds, options.tta)
     specialist = load()
     new = find_new_images(options.images, reading_of(specialist), recursive=options.recursive)
     for note in new.notes:

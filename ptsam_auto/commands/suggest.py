@@ -22,6 +22,7 @@ from ptsam_auto.specialist.suggestion import Suggestion, choose, typical_distanc
 from ptsam_auto.specialist.suggestion_page import Card, card_of, write_page
 from ptsam_auto.specialist.uncertainty import assess
 from ptsam_auto.terminal import Terminal
+from ptsam_auto.tracking.models import local_folder
 
 LIST_FILE, PAGE_FILE = "suggested.csv", "suggested.html"
 
@@ -51,8 +52,9 @@ def suggest(options: SuggestOptions, terminal: Terminal) -> list[Suggestion]:
     own = None
     if options.out is not None:
         own = OwnFiles(options.out, [options.out / LIST_FILE, options.out / PAGE_FILE])
-    specialist = load_specialist(options.specialist, backbone=options.backbone, device=options.device, folds=True)
-    annotated = load_descriptors(options.specialist, specialist.record)
+    folder = local_folder(options.specialist)
+    specialist = load_specialist(folder, backbone=options.backbone, device=options.device, folds=True)
+    annotated = load_descriptors(folder, specialist.record)
     new = find_new_images(options.images, reading_of(specialist), recursive=options.recursive)
     for note in new.notes:
         terminal.say(note)

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from ptsam_auto.data.render import render_example
 from ptsam_auto.specialist.record import MemberRecord, SpecialistRecord
 from ptsam_auto.tracking.store import METRICS_PER_CALL, allowed_name, load_mlflow
 
 EXPERIMENT = "ptsam-auto"
+EXAMPLE_SIDE = 64  # side of the image that is logged as an example of an input, px; a rendered one, not the user's
 
 
 def log_fit(
@@ -97,17 +99,26 @@ def _register(mlflow: Any, name: str, folder: Path, record: SpecialistRecord) ->
     from mlflow.types import Schema, TensorSpec
 
     images = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))])
-    masks = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1))])
+    answers = [("mask", "uint8"), ("probability", "float32")]
+    results = Schema([TensorSpec(np.dtype(kind), (-1, -1, -1), name) for name, kind in answers])
     # MLflow prints progress messages regardless of the logging level.
     with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        mlflow.pyfunc.log_model(
+        logged = mlflow.pyfunc.log_model(
             name="specialist",
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={"specialist": str(folder)},
-            signature=ModelSignature(images, masks),
+            signature=ModelSignature(images, results),
+            input_example=render_example(0).image[None, :EXAMPLE_SIDE, :EXAMPLE_SIDE],
             pip_requirements=[f"ptsam-auto=={record.versions['ptsam-auto']}"],
             registered_model_name=name,
         )
+    about = {"ptsam.members": ", ".join(member.name for member in record.members)}
+    if record.scores.expected:
+        about["ptsam.expected_dice"] = f"{record.scores.expected.dice:.4f}"
+    if record.warnings:
+        about["ptsam.warnings"] = " ".join(record.warnings)
+    for key, value in about.items():
+        mlflow.MlflowClient().set_model_version_tag(name, logged.registered_model_version, key, value)
 
 
 def _parameters(member: MemberRecord) -> dict[str, Any]:

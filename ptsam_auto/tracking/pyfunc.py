@@ -7,7 +7,7 @@ import numpy as np
 
 
 class SpecialistModel(mlflow.pyfunc.PythonModel):
-    """MLflow model that predicts masks."""
+    """MLflow model that predicts masks and probabilities."""
 
     def load_context(self, context: Any) -> None:  # noqa: ANN401 - MLflow's type is private
         """Load the specialist from the logged artifacts."""
@@ -15,9 +15,15 @@ class SpecialistModel(mlflow.pyfunc.PythonModel):
 
         self.specialist = load_specialist(context.artifacts["specialist"])
 
-    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:  # noqa: ANN401
-        """Return the masks, B H W uint8 (1 is foreground), of images, B H W 3 uint8 RGB."""
-        return np.stack([self.specialist.predict(image) for image in model_input]).astype(np.uint8)
+    def predict(
+        self,
+        context: Any,  # noqa: ANN401
+        model_input: np.ndarray,
+        params: dict[str, Any] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return mask (B H W uint8, 1 is foreground) and probability (B H W float32) of images, B H W 3 uint8 RGB."""
+        probability = np.stack([self.specialist.probability(image) for image in model_input]).astype(np.float32)
+        return {"mask": (probability > 0.5).astype(np.uint8), "probability": probability}
 
 
 mlflow.models.set_model(SpecialistModel())

@@ -322,7 +322,13 @@ def test_the_run_is_in_mlflow_with_a_model_that_predicts(discs, toy, tmp_path, m
     assert len(mlflow.MlflowClient().get_metric_history(child.info.run_id, "loss")) == 3
     model = mlflow.pyfunc.load_model("models:/discs_ v1_0_ final-specialist/1")
     image = np.asarray(Image.open(discs / "images" / "disc00.png"))
-    assert np.array_equal(model.predict(image[None])[0].astype(bool), made.predict(image))
+    answer = model.predict(image[None])
+    assert np.array_equal(answer["mask"][0].astype(bool), made.predict(image))
+    assert np.allclose(answer["probability"][0], made.probability(image))
+    assert model.input_example.shape == (1, 64, 64, 3)
+    (version,) = mlflow.MlflowClient().search_model_versions("name='discs_ v1_0_ final-specialist'")
+    assert version.tags["ptsam.members"] == "ptsam"
+    assert float(version.tags["ptsam.expected_dice"]) == pytest.approx(scores.expected.dice, abs=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")

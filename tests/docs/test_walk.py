@@ -50,6 +50,7 @@ def test_the_commands_of_the_first_page_work_in_their_order(tmp_path):
     run(calls(START), tmp_path)
     written = sorted(path.name for path in (tmp_path / "masks").iterdir())
     tables = ["images.csv", "images.parquet", "labels", "measurements.html", "objects.csv", "objects.parquet"]
+    tables.append("ptsam-auto.json")
     assert written == ["example_00.png", *tables]
     assert [path.name for path in (tmp_path / "look").iterdir()] == ["example_00.png"]
     mask = load_specialist(tmp_path / "new_dataset-specialist").predict(np.zeros((64, 64, 3), np.uint8))
