@@ -1,8 +1,9 @@
-"""Four of the commands (fit, evaluate, search, compare) as Python functions. Their options are keyword arguments.
+"""Five of the commands as Python functions: fit, predict (of a folder), evaluate, search and compare.
 
     fit("new_dataset", backbone="nano", settings={"recipe.epochs": 10})
 
-No progress is shown unless a `terminal` is given. The command line uses `ptsam_auto.terminal.Terminal()`.
+Their options are keyword arguments. Progress is shown in a terminal and in a notebook; `terminal=Terminal.silent()`
+shows none, and `terminal=Terminal()` shows it everywhere.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.scores import Scores
 from ptsam_auto.terminal import Terminal
 
-PATH_OPTIONS = ("out", "test")  # Options of type Path; a string is accepted too.
+PATH_OPTIONS = ("out", "test", "overlays", "uncertainty")  # Options of type Path; a string is accepted too.
 
 
 def fit(dataset: Path | str, *, terminal: Terminal | None = None, **options: Any) -> Specialist:  # noqa: ANN401
@@ -26,7 +27,7 @@ def fit(dataset: Path | str, *, terminal: Terminal | None = None, **options: Any
 
     Args:
         dataset: Folder of annotated images, in any layout that `data.folder` reads.
-        terminal: Terminal that shows the progress. Default: no output.
+        terminal: Terminal that shows the progress. Default: see `Terminal.where_seen`.
         options: Fields of `commands.options.FitOptions`. The run is logged to MLflow if `track` is True, and by default
             if MLflow is configured.
 
@@ -35,7 +36,7 @@ def fit(dataset: Path | str, *, terminal: Terminal | None = None, **options: Any
     """
     from ptsam_auto.commands.fit import fit as run
 
-    return run(command_options.FitOptions(Path(dataset), **_with_paths(options)), terminal or Terminal.silent())
+    return run(command_options.FitOptions(Path(dataset), **_with_paths(options)), terminal or Terminal.where_seen())
 
 
 def evaluate(
@@ -49,7 +50,36 @@ def evaluate(
     from ptsam_auto.commands.evaluate import evaluate as run
 
     filled = command_options.EvaluateOptions(Path(specialist), Path(dataset), **_with_paths(options))
-    return run(filled, terminal or Terminal.silent())
+    return run(filled, terminal or Terminal.where_seen())
+
+
+def predict_folder(
+    specialist: Path | str,
+    images: Path | str | Sequence[Path | str],
+    *,
+    terminal: Terminal | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Path:
+    """Write the masks of all images in files and folders, and what else is asked for; see `commands.predict.predict`.
+
+    Args:
+        specialist: Folder of a specialist, or models:/NAME@ALIAS in MLflow.
+        images: Image files, or folders of image files: one or several.
+        terminal: Terminal that shows the progress. Default: see `Terminal.where_seen`.
+        options: Fields of `commands.options.PredictOptions`, such as `measure=True`.
+
+    Returns:
+        Folder of the masks.
+
+    Raises:
+        PtsamError: See `ptsam_auto.errors`. An image that cannot be read is reported after all others are predicted.
+    """
+    from ptsam_auto.commands.predict import predict as run
+
+    several = [images] if isinstance(images, str | Path) else images
+    paths = [Path(image) for image in several]
+    filled = command_options.PredictOptions(Path(specialist), paths, **_with_paths(options))
+    return run(filled, terminal or Terminal.where_seen())
 
 
 def search(
@@ -64,7 +94,7 @@ def search(
 
     name, space_object = (space, None) if isinstance(space, str) else (space.name, space)
     filled = command_options.SearchOptions(name, [Path(folder) for folder in data], **_with_paths(options))
-    return run(filled, terminal or Terminal.silent(), space_object)
+    return run(filled, terminal or Terminal.where_seen(), space_object)
 
 
 def compare(
@@ -77,7 +107,7 @@ def compare(
     from ptsam_auto.commands.compare import compare as run
 
     filled = command_options.CompareOptions([Path(folder) for folder in datasets], **_with_paths(options))
-    return run(filled, terminal or Terminal.silent())
+    return run(filled, terminal or Terminal.where_seen())
 
 
 def _with_paths(options: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +119,7 @@ def _with_paths(options: dict[str, Any]) -> dict[str, Any]:
 
 for _function, _options in (
     (fit, command_options.FitOptions),
+    (predict_folder, command_options.PredictOptions),
     (evaluate, command_options.EvaluateOptions),
     (search, command_options.SearchOptions),
     (compare, command_options.CompareOptions),

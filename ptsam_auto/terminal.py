@@ -32,6 +32,13 @@ class Terminal:
         return cls(Console(quiet=True), Console(quiet=True))
 
     @classmethod
+    def where_seen(cls) -> "Terminal":
+        """Return a terminal that prints in a terminal and in a notebook, and nothing elsewhere, such as in a script."""
+        terminal = cls()
+        seen = terminal.console.is_terminal or terminal.console.is_jupyter
+        return terminal if seen else cls.silent()
+
+    @classmethod
     def results_only(cls) -> "Terminal":
         """Return a terminal that prints results and nothing else."""
         return cls(Console(quiet=True))

@@ -62,7 +62,7 @@ IN_PROGRESS = "in_progress"  # Subfolder of the output folder with the bank and 
 MARKER_FILE = "fit.json"  # File that marks that subfolder as created by `fit`.
 MAX_PANELS = 24  # Largest number of images in the report.
 MAX_CROSS_FITTED = 64  # Largest number of images that are cross-fitted; more of them hardly change the choice.
-FILES = (artifact.WEIGHTS_FILE, artifact.FOLDS_FILE, "report.html", artifact.RECORD_FILE)
+FILES = (artifact.WEIGHTS_FILE, artifact.FOLDS_FILE, artifact.REPORT_FILE, artifact.RECORD_FILE)
 
 
 def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
@@ -129,7 +129,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
         _finish(out, work, specialist, learned, descriptors, _curves(record, trained), panels, options, terminal)
     if options.json:
         terminal.result(json.dumps(_summary(out, specialist.record), indent=2))
-    return specialist
+    return replace(specialist, folder=out)
 
 
 def _summary(out: Path, record: SpecialistRecord) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _summary(out: Path, record: SpecialistRecord) -> dict[str, Any]:
     untuned = scores.untuned_test if scores.test else scores.untuned
     return {
         "specialist": str(out),
-        "report": str(out / "report.html"),
+        "report": str(out / artifact.REPORT_FILE),
         "members": [{"name": member.name, "weight": member.weight} for member in record.members],
         "expected_dice": scores.expected.dice if scores.expected else None,
         "expected_dice_interval": [scores.expected.low, scores.expected.high] if scores.expected else None,
@@ -445,7 +445,7 @@ def _finish(
     ready.mkdir()
     record = specialist.record
     artifact.save(ready, specialist, learned, descriptors)
-    write_report(ready / "report.html", out.name, record, curves, panels)
+    write_report(ready / artifact.REPORT_FILE, out.name, record, curves, panels)
     logged = _log(ready, specialist, curves, panels, terminal) if is_wanted(options.track) else None
     for name in reversed(FILES):
         with suppress(FileNotFoundError):
@@ -457,7 +457,9 @@ def _finish(
     for warning in record.warnings:
         terminal.say(f"WARNING: {warning}")
     _say_scores(record, terminal)
-    terminal.say(f"Specialist: {out}/ ({record.cost.trainable:,} learned numbers). Report: {out / 'report.html'}")
+    terminal.say(
+        f"Specialist: {out}/ ({record.cost.trainable:,} learned numbers). Report: {out / artifact.REPORT_FILE}"
+    )
     if logged:
         terminal.say(f"The run was logged to MLflow. View it with: {logged}")
 

@@ -55,8 +55,10 @@ class Loader:
         )
 
 
-def predict(options: PredictOptions, terminal: Terminal) -> None:
-    """Write the masks of all images. Existing masks are kept. Unreadable images are reported at the end.
+def predict(options: PredictOptions, terminal: Terminal) -> Path:
+    """Write the masks of all images, and return their folder.
+
+    Existing masks are kept. Unreadable images are reported at the end.
 
     Raises:
         DatasetError: There are no images, two images have the same name, or some images could not be predicted. The
@@ -123,6 +125,7 @@ def predict(options: PredictOptions, terminal: Terminal) -> None:
     if problems:
         advice = "All other masks are written. Fix or remove these files, then run the command again."
         raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
+    return destination.masks
 
 
 def _own_files(

@@ -34,8 +34,10 @@ from ptsam_auto.methods.turns import mean_over_turns
 from ptsam_auto.records import RecordError, from_json, to_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
 from ptsam_auto.specialist.record import FORMAT, BackboneRecord, MemberRecord, SpecialistRecord
+from ptsam_auto.specialist.scores import Scores
 
 RECORD_FILE, WEIGHTS_FILE, FOLDS_FILE = "specialist.json", "specialist.safetensors", "folds.safetensors"
+REPORT_FILE = "report.html"
 DESCRIPTORS = "descriptors"  # Name of the tensor of the descriptors, N 512, float16, in the order of data.train.
 MAX_FOLDS_BYTES = 4_000_000  # The prompts of four folds are a few KB; whole decoders are not worth their size.
 
@@ -49,12 +51,24 @@ class Specialist:
         record: Contents of specialist.json.
         folds: The models of the cross-fit, one mixture for each fold; () unless they were asked for.
         tta: Whether a prediction is the mean over all flips and quarter turns; see `methods.turns`.
+        folder: Folder in which it is saved, or None.
     """
 
     model: Mixture
     record: SpecialistRecord
     folds: tuple[Mixture, ...] = ()
     tta: bool = False
+    folder: Path | None = None
+
+    @property
+    def scores(self) -> Scores:
+        """Return the scores of the test images if there are any, otherwise those of the cross-fit."""
+        return self.record.scores.main
+
+    @property
+    def report(self) -> Path | None:
+        """Return the path of the report, or None if the specialist is not saved."""
+        return self.folder / REPORT_FILE if self.folder else None
 
     def __repr__(self) -> str:
         """Return one line: the training data, the members and the expected Dice."""
@@ -171,7 +185,7 @@ def load_specialist(
         raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
     model = Mixture(models, [member.weight for member in record.members])
     _load_weights(model, folder / WEIGHTS_FILE)
-    specialist = Specialist(model, record, tta=tta)
+    specialist = Specialist(model, record, tta=tta, folder=folder)
     return replace(specialist, folds=tuple(load_folds(folder, specialist))) if folds else specialist
 
 

@@ -1,12 +1,16 @@
 """Evaluates a prediction function on annotated images."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.metrics.dice import Counts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,12 @@ class Scores:
     def measured(self) -> tuple[ImageScore, ...]:
         """Return the images that count in the means: those with foreground, or all images if there are none."""
         return tuple(image for image in self.images if not image.blank) or self.images
+
+    def frame(self) -> "pd.DataFrame":
+        """Return one row per image, with the fields of `ImageScore` as columns and the names as the index."""
+        import pandas as pd  # It takes half a second, and only notebooks need it.
+
+        return pd.DataFrame([asdict(image) for image in self.images]).set_index("name")
 
     @property
     def warning(self) -> str | None:
