@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from ptsam_auto.compare.record import JOURNAL_FILE, RECORD_FILE, ComparisonRecord, Event
 from ptsam_auto.compare.results import mean_and_std, results_of, select
 from ptsam_auto.experiment import journal
@@ -13,13 +15,16 @@ from ptsam_auto.training import defaults
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def test_the_search_still_chooses_what_is_frozen():
-    found = read_search(RESULTS / "decoder")
+@pytest.mark.parametrize(
+    ("folder", "backbone", "best"), [("decoder", "nano", "69.0"), ("lite_medsam", "lite_medsam", "74.7")]
+)
+def test_the_search_still_chooses_what_is_frozen(folder, backbone, best):
+    found = read_search(RESULTS / folder)
     selection = select_trial(found.trials)
-    evidence = defaults.evidence("nano", "decoder")
+    evidence = defaults.evidence(backbone, "decoder")
     assert (selection.chosen.number, found.record.origin.id) == (evidence["chosen"], evidence["id"])
-    assert f"{100 * selection.best.dice:.1f}" == "69.0"
-    values = defaults.values("nano", "decoder")
+    assert f"{100 * selection.best.dice:.1f}" == best
+    values = defaults.values(backbone, "decoder")
     assert {path: values[path] for path in selection.chosen.configuration} == selection.chosen.configuration
 
 
