@@ -1,6 +1,8 @@
 """A file of ours is whole or absent, whatever happens while it is written."""
 
+import ast
 import os
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,16 @@ def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path):
 def test_the_order_of_keys_does_not_change_a_name():
     assert json_sha256({"a": 1, "b": [2]}) == json_sha256({"b": [2], "a": 1})
     assert json_sha256({"a": 1}) != json_sha256({"a": 2})
+
+
+def test_text_files_name_their_encoding_or_a_file_name_with_an_omega_breaks_windows():
+    unnamed = []
+    for path in (Path(__file__).parents[1] / "ptsam_auto").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or any(word.arg == "encoding" for word in call.keywords):
+                continue
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            modes = [word.value for word in call.args if isinstance(word, ast.Constant)]
+            if name == "read_text" or (name == "open" and modes and modes[0] in ("r", "w", "a", "x")):
+                unnamed.append(f"{path.name}:{call.lineno}")
+    assert unnamed == []

@@ -257,8 +257,8 @@ def trained(work: Path, config: NnunetConfig, device: str) -> tuple[Nnunet, dict
     """
     checkpoint = torch.load(work / WEIGHTS, map_location="cpu", weights_only=False)
     design = {
-        "plans": json.loads((work / MODEL / "plans.json").read_text()),
-        "dataset": json.loads((work / MODEL / "dataset.json").read_text()),
+        "plans": json.loads((work / MODEL / "plans.json").read_text(encoding="utf-8")),
+        "dataset": json.loads((work / MODEL / "dataset.json").read_text(encoding="utf-8")),
         "mirroring": list(checkpoint["inference_allowed_mirroring_axes"]),
     }
     logged = checkpoint["logging"]
@@ -280,7 +280,7 @@ def _check_work_folder(work: Path, job: dict[str, Any]) -> None:
             raise OutputError(f"{work} is not empty and is not a folder of nnU-Net.\nChoose another folder.")
         if not path.exists():
             write_json(path, job)
-        if json.loads(path.read_text()) != job:
+        if json.loads(path.read_text(encoding="utf-8")) != job:
             raise OutputError(f"{work} holds another training of nnU-Net, see {path}.\nChoose another folder.")
     except OSError as error:
         raise OutputError(f"Cannot write to {work}: {error.strerror}.\nChoose another folder.") from None
@@ -316,7 +316,7 @@ def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int,
     log = work / "log.txt"
     command = [sys.executable, "-m", "ptsam_auto.baselines.nnunet_process", str(work.resolve()), device]
     with (
-        log.open("w") as output,
+        log.open("w", encoding="utf-8") as output,
         subprocess.Popen(
             command,
             env={**os.environ, **variables},
@@ -343,5 +343,5 @@ def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int,
 @contextmanager
 def _suppress_output() -> Iterator[None]:
     """Suppress the output of nnU-Net's predictor."""
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield

@@ -28,7 +28,7 @@ CHECKPOINTS = 20  # in a complete training; of nnU-Net's own 1,000 epochs that i
 
 def main(work: Path, device: str) -> None:
     """Run the training that job.json describes."""
-    job = json.loads((work / "job.json").read_text())
+    job = json.loads((work / "job.json").read_text(encoding="utf-8"))
     prepared = work / "prepared"
     if not prepared.exists():
         extract_fingerprints([DATASET_ID], num_processes=job["workers"], show_progress_bar=False)

@@ -175,7 +175,7 @@ class _ReportWriter(ray.train.UserCallback):
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
         """Write one line per epoch."""
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics[0]) + "\n")
 
 
@@ -191,5 +191,5 @@ def _show(reports: Path, task: WorkerTask, progress: Callable[[int, int, str], N
 
 def _last(reports: Path) -> dict[str, Any]:
     """Return the last complete report, or {} if there is none."""
-    lines = reports.read_text().split("\n")[:-1] if reports.exists() else []
+    lines = reports.read_text(encoding="utf-8").split("\n")[:-1] if reports.exists() else []
     return json.loads(lines[-1]) if lines else {}

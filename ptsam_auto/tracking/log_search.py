@@ -164,7 +164,7 @@ class SearchLog:
 
     def _sent(self) -> dict[str, int]:
         try:
-            return json.loads((self._folder / SENT_FILE).read_text())
+            return json.loads((self._folder / SENT_FILE).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
 

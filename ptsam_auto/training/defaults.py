@@ -128,7 +128,7 @@ def images_in(search: Mapping[str, Any], digests: Iterable[str]) -> dict[str, in
 
 @cache
 def _shipped() -> dict[str, Any]:
-    return tomllib.loads((resources.files("ptsam_auto.training") / "defaults.toml").read_text())
+    return tomllib.loads((resources.files("ptsam_auto.training") / "defaults.toml").read_text(encoding="utf-8"))
 
 
 def _user_defaults() -> dict[str, Any]:
