@@ -328,7 +328,9 @@ def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int,
     ):
         try:
             while process.poll() is None:
-                epochs = re.findall(r"^.*: Epoch (\d+)\s*$", log.read_text(errors="replace"), re.MULTILINE)
+                epochs = re.findall(
+                    r"^.*: Epoch (\d+)\s*$", log.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+                )
                 progress(int(epochs[-1]) if epochs else 0, config.epochs)
                 time.sleep(POLL_SECONDS)
         finally:
@@ -336,7 +338,7 @@ def _run(work: Path, config: NnunetConfig, device: str, progress: Callable[[int,
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
-        last = "\n".join(log.read_text(errors="replace").strip().splitlines()[-5:])
+        last = "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:])
         raise PtsamError(f"nnU-Net stopped with exit code {process.returncode}; the end of {log}:\n{last}")
 
 

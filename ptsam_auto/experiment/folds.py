@@ -8,7 +8,7 @@ from ptsam_auto.data.dataset import Dataset, Pair, fingerprint
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.leaks import shared
 from ptsam_auto.data.options import ReadingOptions
-from ptsam_auto.data.split import hold_out
+from ptsam_auto.data.split import hold_out, runs_of_neighbours
 from ptsam_auto.errors import DatasetError, Problem
 from ptsam_auto.terminal import Terminal
 
@@ -93,6 +93,8 @@ def read_datasets(folders: Sequence[Path], options: ReadingOptions, terminal: Te
         if name in (earlier.name for earlier in datasets):
             name = f"{name}-{dataset.fingerprint[:6]}"
         datasets.append(NamedDataset(name, dataset.pairs))
+        if not any(pair.part for pair in dataset.pairs) and runs_of_neighbours(dataset.pairs, 2):
+            terminal.say(f"{name}: the images are one sequence, so each split holds out a run of neighbours.")
     if problems:
         raise DatasetError(None, problems, "Correct the list of datasets, then run the command again.")
     return datasets

@@ -272,9 +272,8 @@ class _TrialRecorder(tune.Callback):
         self._release(trial)
         # `get_error` of Tune reads the file at a place to which it is copied later.
         error_file = Path(trial.error_file) if trial.error_file else None
-        lines = (
-            error_file.read_text(encoding="utf-8").strip().splitlines() if error_file and error_file.exists() else []
-        )
+        text = error_file.read_text(encoding="utf-8") if error_file and error_file.exists() else ""
+        lines = text.strip().splitlines()
         self._end(self._numbers.pop(trial.trial_id), lines[-1] if lines else "the worker was terminated")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401
