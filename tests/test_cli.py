@@ -268,11 +268,16 @@ def test_masks_of_others_are_replaced_only_when_asked(run, discs, toy, tmp_path)
 def test_two_images_of_one_name_would_share_a_mask(run, discs, toy, tmp_path):
     assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
     other = write_folder(tmp_path / "other", 1)
-    code, _, err = run("predict", "discs-specialist", discs / "images", other / "images", "gone.png")
+    code, _, err = run("predict", "discs-specialist", discs / "images", "gone.png", "lost/")
+    assert (code, err) == (
+        1,
+        "2 problems:\n  gone.png  no such file or folder\n  lost      no such file or folder\n"
+        "Check the path, then run the command again.\n",
+    )
+    code, _, err = run("predict", "discs-specialist", discs / "images", other / "images")
     assert code == 1
     assert err.endswith(
-        "2 problems:\n"
-        "  gone.png" + " " * (len(f"{other}/images/disc00.png") - 8) + "  no such file or folder\n"
+        "1 problem:\n"
         f"  {other}/images/disc00.png  would overwrite the mask of {discs}/images/disc00.png: both are disc00; "
         "rename one\n"
         "Fix or remove these files, then run the command again.\n"
@@ -331,7 +336,15 @@ def test_light_commands_import_neither_torch_nor_ray():
         "try: cli.main()\n"
         "finally: print(bool({{'torch', 'ray', 'mlflow'}} & set(sys.modules)))"
     )
-    for command in ("--help", "defaults", "search --help", "fit nowhere", "search smoke --data nowhere"):
+    light = (
+        "--help",
+        "defaults",
+        "search --help",
+        "fit nowhere",
+        "search smoke --data nowhere",
+        "predict nowhere a.png",
+    )
+    for command in light:
         done = subprocess.run(
             [sys.executable, "-c", program.format(command)], capture_output=True, text=True, check=False
         )

@@ -39,6 +39,7 @@ from ptsam_auto.portfolio.local_runner import local_runner
 from ptsam_auto.registry import Choices
 from ptsam_auto.specialist import artifact
 from ptsam_auto.specialist.calibration import Calibration, calibrated, confidence
+from ptsam_auto.specialist.layout import FOLDS_FILE, RECORD_FILE, REPORT_FILE, WEIGHTS_FILE
 from ptsam_auto.specialist.learned import learned_size
 from ptsam_auto.specialist.record import (
     FORMAT,
@@ -62,7 +63,7 @@ IN_PROGRESS = "in_progress"  # Subfolder of the output folder with the bank and 
 MARKER_FILE = "fit.json"  # File that marks that subfolder as created by `fit`.
 MAX_PANELS = 24  # Largest number of images in the report.
 MAX_CROSS_FITTED = 64  # Largest number of images that are cross-fitted; more of them hardly change the choice.
-FILES = (artifact.WEIGHTS_FILE, artifact.FOLDS_FILE, artifact.REPORT_FILE, artifact.RECORD_FILE)
+FILES = (WEIGHTS_FILE, FOLDS_FILE, REPORT_FILE, RECORD_FILE)
 
 
 def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
@@ -138,7 +139,7 @@ def _summary(out: Path, record: SpecialistRecord) -> dict[str, Any]:
     untuned = scores.untuned_test if scores.test else scores.untuned
     return {
         "specialist": str(out),
-        "report": str(out / artifact.REPORT_FILE),
+        "report": str(out / REPORT_FILE),
         "members": [{"name": member.name, "weight": member.weight} for member in record.members],
         "expected_dice": scores.expected.dice if scores.expected else None,
         "expected_dice_interval": [scores.expected.low, scores.expected.high] if scores.expected else None,
@@ -164,7 +165,7 @@ def _choices(options: FitOptions, device: str) -> Choices:
 
 def _check_output_folder(out: Path, force: bool) -> None:
     """Raise OutputError early if the output folder may not be written."""
-    if (out / artifact.RECORD_FILE).exists():
+    if (out / RECORD_FILE).exists():
         if not force:
             raise OutputError(
                 f"{out} already contains a finished specialist.\nChoose another --out, or overwrite it with --force."
@@ -445,7 +446,7 @@ def _finish(
     ready.mkdir()
     record = specialist.record
     artifact.save(ready, specialist, learned, descriptors)
-    write_report(ready / artifact.REPORT_FILE, out.name, record, curves, panels)
+    write_report(ready / REPORT_FILE, out.name, record, curves, panels)
     logged = _log(ready, specialist, curves, panels, terminal) if is_wanted(options.track) else None
     for name in reversed(FILES):
         with suppress(FileNotFoundError):
@@ -457,9 +458,7 @@ def _finish(
     for warning in record.warnings:
         terminal.say(f"WARNING: {warning}")
     _say_scores(record, terminal)
-    terminal.say(
-        f"Specialist: {out}/ ({record.cost.trainable:,} learned numbers). Report: {out / artifact.REPORT_FILE}"
-    )
+    terminal.say(f"Specialist: {out}/ ({record.cost.trainable:,} learned numbers). Report: {out / REPORT_FILE}")
     if logged:
         terminal.say(f"The run was logged to MLflow. View it with: {logged}")
 

@@ -12,6 +12,7 @@ from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.device import check_name
 from ptsam_auto.errors import ConfigError, DatasetError, Problem, suggestion
 from ptsam_auto.objects.kinds import EXPORTS
+from ptsam_auto.specialist.layout import REGISTERED, check_finished
 from ptsam_auto.tracking.store import is_wanted
 from ptsam_auto.training import defaults
 
@@ -637,11 +638,15 @@ def _require_several_workers(workers: int, cluster_options: Mapping[str, str | N
 
 
 def check_paths(options: Any) -> None:  # noqa: ANN401 - any dataclass above
-    """Check that the folders of annotated images exist, before slow packages are imported.
+    """Check that folders of annotated images, specialist and images exist, before slow packages are imported.
 
     Raises:
-        DatasetError: A folder does not exist. The error lists every folder that does not exist.
+        DatasetError: Some do not exist. The error lists all of them.
+        SpecialistError: The specialist is not finished, or is none.
     """
+    specialist = getattr(options, "specialist", None)
+    if specialist is not None and not specialist.as_posix().startswith(REGISTERED):
+        check_finished(specialist)
     folders: list[Path] = []
     for name in ("dataset", "datasets", "data", "test"):
         value = getattr(options, name, None)
@@ -652,3 +657,6 @@ def check_paths(options: Any) -> None:  # noqa: ANN401 - any dataclass above
         raise DatasetError(missing[0], [Problem("", "no such folder")], advice)
     if missing:
         raise DatasetError(None, [Problem(f"{path}/", "no such folder") for path in missing], advice)
+    images = [path for path in getattr(options, "images", ()) if not path.exists()]
+    if images:
+        raise DatasetError(None, [Problem(str(path), "no such file or folder") for path in images], advice)

@@ -33,11 +33,10 @@ from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.methods.turns import mean_over_turns
 from ptsam_auto.records import RecordError, from_json, to_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
+from ptsam_auto.specialist.layout import FOLDS_FILE, RECORD_FILE, REPORT_FILE, WEIGHTS_FILE, check_finished
 from ptsam_auto.specialist.record import FORMAT, BackboneRecord, MemberRecord, SpecialistRecord
 from ptsam_auto.specialist.scores import Scores
 
-RECORD_FILE, WEIGHTS_FILE, FOLDS_FILE = "specialist.json", "specialist.safetensors", "folds.safetensors"
-REPORT_FILE = "report.html"
 DESCRIPTORS = "descriptors"  # Name of the tensor of the descriptors, N 512, float16, in the order of data.train.
 MAX_FOLDS_BYTES = 4_000_000  # The prompts of four folds are a few KB; whole decoders are not worth their size.
 
@@ -239,11 +238,8 @@ def read_record(folder: Path) -> SpecialistRecord:
     Raises:
         SpecialistError: The file does not exist, is damaged, or has another format version.
     """
+    check_finished(folder)
     path = folder / RECORD_FILE
-    if not path.is_file():
-        raise SpecialistError(
-            f"{folder} is not a finished specialist: it has no {RECORD_FILE}.\nTo make one, run: ptsam-auto fit DIR"
-        )
     try:
         return from_json(SpecialistRecord, path.read_bytes())
     except RecordError as error:

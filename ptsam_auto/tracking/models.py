@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ptsam_auto.errors import SpecialistError
-from ptsam_auto.specialist.artifact import RECORD_FILE
+from ptsam_auto.specialist.layout import RECORD_FILE, REGISTERED
 from ptsam_auto.tracking.store import load_mlflow
 
-SCHEME = "models:/"
 CHAMPION = "champion"  # alias of the version that is in use
 
 
@@ -39,7 +38,7 @@ def local_folder(specialist: Path) -> Path:
     """
     # A path has no double slashes, so that this is "models:/NAME" also for "models://NAME".
     uri = specialist.as_posix()
-    if not uri.startswith(SCHEME):
+    if not uri.startswith(REGISTERED):
         return specialist
     mlflow = load_mlflow()
     try:
