@@ -15,7 +15,7 @@ the count. Both are means over the images, as is Dice. The time is that of the p
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ class Predicted:
     seconds: float
 
     @classmethod
-    def of(cls, predict, pairs: Sequence[Pair]) -> "Predicted":  # noqa: ANN001 - image in, mask out
+    def of(cls, predict: Callable[[np.ndarray], np.ndarray], pairs: Sequence[Pair]) -> "Predicted":
         """Predict the images of some pairs."""
         masks, dice, seconds = [], [], 0.0
         for pair in pairs:
@@ -114,7 +114,7 @@ def connected(mask: np.ndarray) -> np.ndarray:
     return ndimage.label(mask)[0]
 
 
-def agreement(annotated: Sequence[np.ndarray], found: Sequence[np.ndarray] | map) -> tuple[str, str]:
+def agreement(annotated: Sequence[np.ndarray], found: Iterable[np.ndarray]) -> tuple[str, str]:
     """Return AP50 and the error of the count, each the mean over the images."""
     scores, errors = [], []
     for truth, labels in zip(annotated, found, strict=True):

@@ -4,7 +4,8 @@ The list is in the folder itself. A file counts as ours if it is in the list and
 somebody has corrected by hand are theirs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,44 +38,46 @@ class OwnFiles:
     """
 
     def __init__(self, folder: Path, paths: Iterable[Path], *, replace: bool = False) -> None:
-        self._folder, self._paths = folder, tuple(paths)
+        self.folder, self._paths = folder, tuple(paths)
         self._known = _read(folder / LIST_FILE)
         others = [path for path in self._paths if path.exists() and not self._is_ours(path)]
         if others and not replace:
             names = ", ".join(str(path) for path in others[:MOST_NAMED])
             more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            exist, them = ("exists", "it") if len(others) == 1 else ("exist", "them")
             raise OutputError(
-                f"{names}{more} exist{'' if len(others) > 1 else 's'}, and ptsam-auto did not write "
-                f"{'them' if len(others) > 1 else 'it'}, or somebody has changed {'them' if len(others) > 1 else 'it'} "
-                "since.\nChoose another folder for the results, or move what is there."
+                f"{names}{more} {exist}, and ptsam-auto did not write {them}, or somebody has changed {them} since.\n"
+                "Choose another folder for the results, or move what is there."
             )
 
-    def begin(self) -> None:
-        """Note that the files are being written. After an interruption they count as ours.
+    @contextmanager
+    def being_written(self) -> Iterator[None]:
+        """Note the files that the `with` block writes into the folder. After an interruption all of them count as ours.
 
         Raises:
-            OSError: The list cannot be written.
+            OutputError: The list cannot be written.
         """
-        self._write(dict.fromkeys(map(self._name, self._paths), BEING_WRITTEN))
-
-    def end(self) -> None:
-        """Note the files as they are now.
-
-        Raises:
-            OSError: The list cannot be written.
-        """
-        self._write({self._name(path): file_sha256(path) for path in self._paths if path.exists()})
+        self._note(dict.fromkeys(self._paths, BEING_WRITTEN))
+        yield
+        self._note({path: file_sha256(path) for path in self._paths if path.exists()})
 
     def _is_ours(self, path: Path) -> bool:
         known = self._known.get(self._name(path))
-        return known is not None and known in (BEING_WRITTEN, file_sha256(path))
+        return known is not None and (known == BEING_WRITTEN or known == file_sha256(path))
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self._folder).as_posix()
+        return path.relative_to(self.folder).as_posix()
 
-    def _write(self, files: dict[str, str]) -> None:
-        self._known |= files
-        write_text(self._folder / LIST_FILE, to_json(_Files(self._known), indent=2))
+    def _note(self, hashes: Mapping[Path, str]) -> None:
+        """Replace what the list says of the files; one that was not written in the end is not ours."""
+        names = set(map(self._name, self._paths))
+        self._known = {name: known for name, known in self._known.items() if name not in names}
+        self._known |= {self._name(path): known for path, known in hashes.items()}
+        path = self.folder / LIST_FILE
+        try:
+            write_text(path, to_json(_Files(self._known), indent=2))
+        except OSError as error:
+            raise OutputError(f"Cannot write {path}: {error.strerror}.\nChoose another folder.") from None
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 import os
 import shutil
+import sys
 
 # Before torch is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -17,6 +18,22 @@ def no_own_defaults(tmp_path, monkeypatch):
     """What a developer has frozen for themselves has no part in a test."""
     monkeypatch.setenv("PTSAM_AUTO_DEFAULTS", str(tmp_path / "own-defaults.toml"))
     monkeypatch.delenv("PTSAM_AUTO_PORTFOLIO", raising=False)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line; returns exit code, standard output and standard error."""
+
+    from ptsam_auto import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ptsam-auto", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        printed = capsys.readouterr()
+        return exit_.value.code or 0, printed.out, printed.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from ptsam_auto import cli
 from tests.toys import sample, write_folder
 
 QUICK = ["--no-track", *(f"--set=recipe.{setting}" for setting in ("epochs=2", "steps_per_epoch=2", "views=2"))]
@@ -21,20 +20,6 @@ QUICK = ["--no-track", *(f"--set=recipe.{setting}" for setting in ("epochs=2", "
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command line; returns exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ptsam-auto", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        printed = capsys.readouterr()
-        return exit_.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 def no_masks(folder):

@@ -124,13 +124,13 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
             versions={package: version(package) for package in _packages(candidates)},
             objects=settings_for(pair.load().mask for pair in looked_at),
         )
-        specialist = artifact.Specialist(model, record)
+        specialist = artifact.Specialist(model, record, folder=out)
         learned = _learned_of_folds(cross_fits, len(folds))
         descriptors = _descriptors(specialist, task) if learned else None
         _finish(out, work, specialist, learned, descriptors, _curves(record, trained), panels, options, terminal)
     if options.json:
         terminal.result(json.dumps(_summary(out, specialist.record), indent=2))
-    return replace(specialist, folder=out)
+    return specialist
 
 
 def _summary(out: Path, record: SpecialistRecord) -> dict[str, Any]:

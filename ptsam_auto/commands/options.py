@@ -13,6 +13,7 @@ from ptsam_auto.device import check_name
 from ptsam_auto.errors import ConfigError, DatasetError, Problem, suggestion
 from ptsam_auto.objects.kinds import EXPORTS
 from ptsam_auto.specialist.layout import REGISTERED, check_finished
+from ptsam_auto.tracking.models import CHAMPION
 from ptsam_auto.tracking.store import is_wanted
 from ptsam_auto.training import defaults
 
@@ -586,7 +587,7 @@ class PromoteOptions:
 
     name: Annotated[str, Argument("Name of the registered model, such as cells-specialist.")]
     version: Annotated[int | None, Option("Version. Default: the newest.", min_value=1)] = None
-    alias: Annotated[str, Option("Alias that the version gets.")] = "champion"
+    alias: Annotated[str, Option("Alias that the version gets.")] = CHAMPION
 
     def __post_init__(self) -> None:
         extras.require("track", "promote")

@@ -1,7 +1,6 @@
 """The command `predict`: writes the masks of new images."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +83,7 @@ def predict(options: PredictOptions, terminal: Terminal) -> Path:
     )
     objects = _object_results(options, specialist, destination.masks) if options.with_objects else None
     destination.refuse_inputs(new.sources, objects.paths(new.sources) if objects else ())
-    own_tables = _own_files(destination, objects, new.sources)
+    own_files = _own_files(destination, objects, new.sources)
     destination.create_folders()
     if options.workers == 1:
         results: Iterator[PredictionResult] = (
@@ -107,12 +106,12 @@ def predict(options: PredictOptions, terminal: Terminal) -> Path:
             update(done, len(new.sources))
     terminal.say(f"{written} masks written: {destination.masks}/" + (f" ({kept} existed already)" if kept else ""))
     if destination.uncertainty is not None:
-        with _noted(own_tables[destination.uncertainty]):
+        with own_files[destination.uncertainty].being_written():
             _write_expected(destination.uncertainty, specialist, new, problems, terminal)
     if objects:
         failed = {problem.where for problem in problems}
         predicted = [source for source in new.sources if source.label not in failed]
-        with _noted(own_tables[destination.masks]):
+        with own_files[destination.masks].being_written():
             problems += _write_objects(objects, predicted, terminal)
     if much_larger:
         largest = max(member.scale.largest for member in specialist.record.members if member.scale)
@@ -142,17 +141,6 @@ def _own_files(
     if destination.uncertainty is not None:
         files[destination.uncertainty] = [destination.uncertainty / TABLE_FILE]
     return {folder: OwnFiles(folder, paths, replace=destination.replace) for folder, paths in files.items()}
-
-
-@contextmanager
-def _noted(files: OwnFiles) -> Iterator[None]:
-    """Note that files are written in the `with` block."""
-    try:
-        files.begin()
-        yield
-        files.end()
-    except OSError as error:
-        raise OutputError(f"Cannot write {error.filename}: {error.strerror}.\nChoose another --out.") from None
 
 
 def _object_results(options: PredictOptions, specialist: Specialist, folder: Path) -> ObjectResults:

@@ -82,15 +82,15 @@ def suggest(options: SuggestOptions, terminal: Terminal) -> list[Suggestion]:
                 distance=pick.distance_to_annotated / unit,
             )
         )
-        if options.out is not None:
+        if own is not None:
             cards.append(_card(specialist, one, suggestions[-1]))
     terminal.out.print(_table(suggestions, options.images))
     terminal.say(
         f"{len(suggestions)} of {len(seen)} images, the most useful one first: those on which the models of the "
         "cross-fit disagree, and that differ from the annotated images and from each other."
     )
-    if options.out is not None and own is not None:
-        _write(options.out, own, suggestions, cards, terminal)
+    if own is not None:
+        _write(own, suggestions, cards, terminal)
     if problems:
         advice = "All other images are ranked. Fix or remove these files, then run the command again."
         raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
@@ -154,8 +154,9 @@ def _table(suggestions: list[Suggestion], given: list[Path]) -> Table:
     return table
 
 
-def _write(out: Path, own: OwnFiles, suggestions: list[Suggestion], cards: list[Card], terminal: Terminal) -> None:
+def _write(own: OwnFiles, suggestions: list[Suggestion], cards: list[Card], terminal: Terminal) -> None:
     """Write the list and the page."""
+    out = own.folder
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["rank", "image", "file", "disagreement", "expected_dice", "most_similar_annotated", "its_distance"])
@@ -166,10 +167,9 @@ def _write(out: Path, own: OwnFiles, suggestions: list[Suggestion], cards: list[
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        own.begin()
-        write_text(out / LIST_FILE, text.getvalue())
-        write_page(out / PAGE_FILE, cards)
-        own.end()
+        with own.being_written():
+            write_text(out / LIST_FILE, text.getvalue())
+            write_page(out / PAGE_FILE, cards)
     except OSError as error:
         raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
     terminal.say(f"List: {out / LIST_FILE}. Pictures: {out / PAGE_FILE}")

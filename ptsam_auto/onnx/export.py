@@ -54,8 +54,7 @@ def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *
 
     Raises:
         PtsamError: A package is missing.
-        SpecialistError: A member is not based on SAM, or the export does not give the masks of
-            PyTorch.
+        SpecialistError: A member is not based on SAM, or the export does not give the masks of PyTorch.
         OSError: A file cannot be written.
     """
     require("onnx", "export --onnx")

@@ -22,7 +22,7 @@ def load_mlflow() -> ModuleType:
     os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     import logging
 
-    require("track", "logging to MLflow")
+    require("track", "MLflow's store")
     import mlflow
 
     # Suppress the log messages of Alembic when a new database is created.

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from ptsam_auto.cli import main
 from tests.toys import write_folder
 
 
@@ -50,13 +49,15 @@ def hashes(folder):
     }
 
 
-def run(monkeypatch, words, toy):
-    monkeypatch.setattr("sys.argv", ["ptsam-auto", *(toy if word == "TOY" else word for word in words)])
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+@pytest.fixture
+def do(run, toy):
+    """Run one of the commands; returns its exit code and standard error."""
+
+    def do(name, *further):
+        code, _, err = run(*(toy if word == "TOY" else word for word in (*COMMANDS[name], *further)))
+        return code, err
+
+    return do
 
 
 @pytest.fixture
@@ -70,8 +71,9 @@ def place(lab, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("kind", ["file", "link"])
-def test_files_of_the_user_with_the_names_of_results_stay_as_they_are(place, toy, monkeypatch, capsys, name, kind):
-    assert run(monkeypatch, COMMANDS[name], toy) == 0, capsys.readouterr().err
+def test_files_of_the_user_with_the_names_of_results_stay_as_they_are(place, do, name, kind):
+    code, err = do(name)
+    assert code == 0, err
     written = [path for path in hashes(place / "out") if path.name != "ptsam-auto.json"]
     assert written
     shutil.rmtree(place / "out")
@@ -84,67 +86,83 @@ def test_files_of_the_user_with_the_names_of_results_stay_as_they_are(place, toy
         if kind == "link":
             (place / "out" / path).symlink_to(ours)
     before = hashes(place)
-    assert run(monkeypatch, COMMANDS[name], toy) == 1
+    code, err = do(name)
+    assert code == 1
     after = hashes(place)
     assert {path: after[path] for path in before} == before
-    assert "Traceback" not in capsys.readouterr().err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "fit"])
-def test_our_own_results_are_made_again(place, toy, monkeypatch, capsys, name):
-    assert run(monkeypatch, COMMANDS[name], toy) == 0
+def test_our_own_results_are_made_again(place, do, name):
+    assert do(name)[0] == 0
     before = hashes(place / "out")
-    assert run(monkeypatch, COMMANDS[name], toy) == 0, capsys.readouterr().err
+    code, err = do(name)
+    assert code == 0, err
     assert hashes(place / "out").keys() == before.keys()
 
 
-def test_labels_that_somebody_corrected_are_not_replaced_unless_asked(place, toy, monkeypatch, capsys):
-    assert run(monkeypatch, COMMANDS["objects"], toy) == 0
+def test_labels_that_somebody_corrected_are_not_replaced_unless_asked(place, do):
+    assert do("objects")[0] == 0
     labels = next((place / "out" / "labels").iterdir())
     labels.write_bytes(labels.read_bytes() + b"corrected")
     before = hashes(place)
-    capsys.readouterr()
-    assert run(monkeypatch, COMMANDS["objects"], toy) == 1
+    code, err = do("objects")
+    assert code == 1
     assert hashes(place) == before
-    assert capsys.readouterr().err == (
+    assert err == (
         f"out/labels/{labels.name} exists, and ptsam-auto did not write it, or somebody has changed it since.\n"
         "Choose another folder for the results, or move what is there.\n"
     )
-    assert run(monkeypatch, [*COMMANDS["objects"], "--force"], toy) == 0
+    assert do("objects", "--force")[0] == 0
     assert hashes(place)[labels.relative_to(place)] != before[labels.relative_to(place)]
 
 
-def test_what_was_interrupted_while_it_was_written_is_ours(place, toy, monkeypatch):
+def test_what_was_interrupted_while_it_was_written_is_ours(place, do, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "out/measurements.html")
 
-    monkeypatch.setattr("ptsam_auto.objects.results.write_summary", full)
-    assert run(monkeypatch, COMMANDS["objects"], toy) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("ptsam_auto.objects.results.write_summary", full)
+        assert do("objects")[0] == 1
     assert (place / "out" / "objects.csv").exists()
-    monkeypatch.undo()
-    monkeypatch.chdir(place)
-    assert run(monkeypatch, COMMANDS["objects"], toy) == 0
+    assert do("objects")[0] == 0
 
 
-def test_a_list_of_files_that_is_somebody_elses_is_refused(place, toy, monkeypatch, capsys):
+def test_a_result_that_was_not_written_in_the_end_is_not_ours(place, do):
+    damaged = place / "new" / "images" / "disc21.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:200])
+    assert do("objects")[0] == 1, "one image cannot be read"
+    damaged.write_bytes(whole)
+    labels = place / "out" / "labels" / "disc21.tif"
+    assert not labels.exists()
+    labels.write_text("labels of the user")
+    assert do("objects")[0] == 1
+    assert labels.read_text() == "labels of the user"
+
+
+def test_a_list_of_files_that_is_somebody_elses_is_refused(place, do):
     (place / "out" / "ptsam-auto.json").write_text("{}")
-    assert run(monkeypatch, COMMANDS["objects"], toy) == 1
-    assert "out/ptsam-auto.json is not the list of files" in capsys.readouterr().err
+    code, err = do("objects")
+    assert code == 1
+    assert "out/ptsam-auto.json is not the list of files" in err
     assert (place / "out" / "ptsam-auto.json").read_text() == "{}"
 
 
-def test_a_link_in_place_of_the_work_folder_of_fit_is_not_followed(place, toy, monkeypatch, capsys):
+def test_a_link_in_place_of_the_work_folder_of_fit_is_not_followed(place, do):
     (place / "diary").mkdir()
     (place / "diary" / "monday.txt").write_text("notes")
     (place / "out" / "in_progress").symlink_to(place / "diary")
     before = hashes(place)
-    assert run(monkeypatch, COMMANDS["fit"], toy) == 1
-    assert "out/in_progress is a link to another folder" in capsys.readouterr().err
+    code, err = do("fit")
+    assert code == 1
+    assert "out/in_progress is a link to another folder" in err
     assert hashes(place) == before
 
 
-def test_images_are_never_replaced_even_if_results_are_forced_into_their_folder(place, toy, monkeypatch):
+def test_images_are_never_replaced_even_if_results_are_forced_into_their_folder(place, run):
     before = hashes(place / "new")
     for words in (["--out", "new/images"], ["--out", "out", "--overlays", "new/images"]):
-        assert run(monkeypatch, ["predict", "specialist", "new/images", *words, "--force"], toy) == 1
+        assert run("predict", "specialist", "new/images", *words, "--force")[0] == 1
     assert hashes(place / "new") == before

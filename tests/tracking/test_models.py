@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from PIL import Image
 
 from ptsam_auto import fit, load_specialist
-from ptsam_auto.cli import main
 from ptsam_auto.errors import SpecialistError
 from ptsam_auto.tracking.models import Promoted, local_folder, promote
 from tests.toys import write_folder
@@ -43,25 +43,21 @@ def lab(registered, tmp_path, monkeypatch):
     return registered
 
 
-def run(monkeypatch, *words):
-    monkeypatch.setattr("sys.argv", ["ptsam-auto", *map(str, words)])
-    try:
-        main()
-    except SystemExit as ended:
-        return ended.code or 0
-    return 0
-
-
-def test_the_version_in_use_predicts_by_its_name(lab, tmp_path, monkeypatch, capsys):
+def test_the_version_in_use_predicts_by_its_name(lab, tmp_path, run):
     new = write_folder(tmp_path / "new", 1, start=30) / "images"
-    assert run(monkeypatch, "promote", "cells-specialist", "--version", 1) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "cells-specialist@champion is version 1 now."
-    assert run(monkeypatch, "promote", "cells-specialist") == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "cells-specialist@champion is version 2 now (before: version 1)."
+    code, told, _ = run("promote", "cells-specialist", "--version", 1)
+    assert (code, told.splitlines()[0]) == (0, "cells-specialist@champion is version 1 now.")
+    code, told, _ = run("promote", "cells-specialist")
     uri = "models:/cells-specialist@champion"
-    assert told[1] == f"Use it: ptsam-auto predict {uri} new_images/"
-    assert run(monkeypatch, "predict", uri, new, "--out", "masks") == 0, capsys.readouterr().err
+    assert (code, told.splitlines()) == (
+        0,
+        [
+            "cells-specialist@champion is version 2 now (before: version 1).",
+            f"Use it: ptsam-auto predict {uri} new_images/",
+        ],
+    )
+    code, _, err = run("predict", uri, new, "--out", "masks")
+    assert code == 0, err
     image = np.asarray(Image.open(new / "disc30.png"))
     mask = np.asarray(Image.open(tmp_path / "masks" / "disc30.png")) > 0
     assert np.array_equal(mask, load_specialist(lab / "v2").predict(image))
@@ -70,8 +66,6 @@ def test_the_version_in_use_predicts_by_its_name(lab, tmp_path, monkeypatch, cap
 
 
 def local_folder_of(uri):
-    from pathlib import Path
-
     return local_folder(Path(uri))
 
 
