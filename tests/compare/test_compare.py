@@ -202,7 +202,8 @@ def test_a_comparison_on_toys_from_folders_to_figures(ray, toy, tmp_path, monkey
 def test_an_entry_on_a_tiny_vit_is_trained_and_measured(entry, steps, trainable, tiny, tmp_path):
     backbone = load(tiny)
     quick = {"recipe.epochs": 1, "recipe.steps_per_epoch": 2, "recipe.batch_size": 1, "recipe.views": 1}
-    trainer = entry.trainer(Conditions(backbone, quick, tmp_path / "bank"))
+    prompts = {"method.decoder_prompts": 8} if trainable else {}
+    trainer = entry.trainer(Conditions(backbone, quick | prompts, tmp_path / "bank"))
     trainer = pickle.loads(pickle.dumps(trainer))  # as another process receives it
     fold = Fold("discs/0", 0, tuple(pairs(2)), tuple(pairs(2, start=10)))
     training = Training("discs", fold, 2, entry.name, trainer, save_masks=True)

@@ -75,7 +75,7 @@ def test_what_is_learned_changes_nothing_else_does_and_a_specialist_comes_back_a
 
 def test_what_fit_writes_predicts_the_same_mask_in_another_process(tiny, tmp_path):
     settings = {"recipe.epochs": 1, "recipe.steps_per_epoch": 2, "recipe.views": 1}
-    settings |= {"recipe.learning_rate": 0.001, "method.mask_token": 1}
+    settings |= {"recipe.learning_rate": 0.001, "method.mask_token": 1, "method.decoder_prompts": 8}
     folder = write_folder(tmp_path / "discs", 3)
     specialist = fit(folder, out=tmp_path / "specialist", backbone=tiny, settings=settings, folds=2, track=False)
     (only,) = specialist.record.members
