@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from segment_anything.modeling import Sam
+from plain import decoded
 from torch import Tensor
 
 from ptsam_auto.sam import checkpoint
@@ -35,7 +35,7 @@ def main() -> None:
     prompts = torch.randn(PROMPTS, 256).requires_grad_()
     versions: dict[str, Callable[[], Tensor]] = {
         "ours": lambda: decode(sam, features, prompts, 1),
-        "theirs": lambda: published(sam, features, prompts, 1),
+        "theirs": lambda: decoded(sam, features, prompts, 1),
     }
     seconds: dict[str, list[float]] = {name: [] for name in versions}
     for run in range(options.rounds + 1):
@@ -46,18 +46,6 @@ def main() -> None:
                 seconds[name].append(time.process_time() - began)
     ours, theirs = (statistics.median(seconds[name]) for name in versions)
     print(f"{options.backbone}: ours {ours:.3f} s, theirs {theirs:.3f} s, theirs / ours {theirs / ours:.2f}")
-
-
-def published(sam: Sam, features: Tensor, prompts: Tensor, token: int) -> Tensor:
-    """Return the masks of segment_anything's own modules, with the prompts after all output tokens."""
-    decoder, constants = sam.mask_decoder, sam.prompt_encoder
-    tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight, prompts]).expand(BATCH, -1, -1)
-    source = features + constants.no_mask_embed.weight.reshape(1, -1, 1, 1)
-    positions = constants.get_dense_pe().expand(BATCH, -1, -1, -1)
-    tokens, source = decoder.transformer(source, positions, tokens)
-    upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(features.shape))
-    kernel = decoder.output_hypernetworks_mlps[token](tokens[:, 1 + token])
-    return torch.einsum("bc,bchw->bhw", kernel, upscaled)
 
 
 if __name__ == "__main__":

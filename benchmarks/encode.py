@@ -46,7 +46,7 @@ def encoders(name: str) -> tuple[dict[str, Encoder], int]:
         torch.manual_seed(0)
         ours = theirs = build(ARCHITECTURES[name]).image_encoder
     candidates: dict[str, Encoder] = {"ptsam-auto": partial(encode, ours), "published": theirs}
-    if multiplies_bfloat16():
+    if multiplies_bfloat16("cpu"):
         candidates["bfloat16"] = partial(encode_frozen, ours)
     return candidates, ours.img_size
 

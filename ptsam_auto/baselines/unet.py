@@ -71,8 +71,9 @@ class UNet(nn.Module):
         """
         height, width = image.shape[:2]
         inside = frame(height, width, self.image_size)
-        logits_SS = self(_to_input(resize_image(image, *inside), self.image_size)[None])[0]
-        return to_original(logits_SS, inside, (height, width), self.image_size).sigmoid().numpy()
+        input_3SS = _to_input(resize_image(image, *inside), self.image_size).to(self.device)
+        logits_SS = self(input_3SS[None])[0]
+        return to_original(logits_SS, inside, (height, width), self.image_size).sigmoid().cpu().numpy()
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Return the mask of an H W 3 uint8 RGB image, H W bool."""
@@ -112,14 +113,16 @@ class UNetTrainer:
     def train(
         self, images: Sequence[Pair], seed: int, folder: Path, device: str, terminal: Terminal | None = None
     ) -> Trained:
-        """Train from scratch, on the CPU whatever the device."""
+        """Train from scratch."""
         began = time.perf_counter()
         steps = self.settings.recipe.steps
-        net = train_unet(images, self.settings, self.image_size, seed, steps)
+        net = train_unet(images, self.settings, self.image_size, seed, steps, device)
         return Trained(net, steps=steps, seconds=time.perf_counter() - began)
 
 
-def train_unet(pairs: Sequence[Pair], settings: Settings, image_size: int, seed: int, steps: int) -> UNet:
+def train_unet(
+    pairs: Sequence[Pair], settings: Settings, image_size: int, seed: int, steps: int, device: str = "cpu"
+) -> UNet:
     """Train from scratch on new augmented views in every step, with cosine annealing of the learning rate.
 
     Args:
@@ -129,6 +132,7 @@ def train_unet(pairs: Sequence[Pair], settings: Settings, image_size: int, seed:
         image_size: S, the input side, px.
         seed: Random seed for the initial weights, and for the order and views of the images.
         steps: Number of optimiser steps, at least 1.
+        device: Device, such as "cpu" or "cuda:0".
 
     Returns:
         The network in eval mode. The same seed gives the same network.
@@ -136,13 +140,14 @@ def train_unet(pairs: Sequence[Pair], settings: Settings, image_size: int, seed:
     recipe, sampler = settings.recipe, ViewSampler.of(pairs, settings, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = UNet(image_size)
+        net = UNet(image_size).to(device)
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=recipe.weight_decay)
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
         views = sampler.views(step, image_size, WHOLE)
-        images_B3SS = torch.stack([_to_input(view.image, image_size) for view in views])
-        target, inside = targets([view.mask for view in views], image_size)
+        images_B3SS = torch.stack([_to_input(view.image, image_size) for view in views]).to(net.device)
+        ignored = [view.ignored for view in views]
+        target, inside = targets([view.mask for view in views], image_size, net.device, ignored)
         loss = segmentation_loss(net(images_B3SS), target, inside, recipe.cross_entropy_weight).total
         optimiser.zero_grad()
         loss.backward()

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.resampling import resize_image
-from ptsam_auto.sam.image_encoder import encode, encode_frozen
+from ptsam_auto.sam.image_encoder import encode_frozen, encode_tuned
 from ptsam_auto.sam.mask_decoder import decode
 from ptsam_auto.sam.preprocess import to_input, to_original
 from ptsam_auto.sam.tiles import Tiling, ramp
 
 WHOLE = Tiling()
+TILES_AT_ONCE = 4  # in one pass through the encoder, on a GPU; one tile already occupies a CPU
 
 
 class PromptFreeSam(nn.Module):
@@ -72,7 +73,7 @@ class PromptFreeSam(nn.Module):
         """Return features, B 256 G G, of images that `sam.preprocess` has normalised and padded."""
         if self.encoder_is_frozen:
             return encode_frozen(self.sam.image_encoder, images_B3SS)
-        return encode(self.sam.image_encoder, images_B3SS, self.encoder_prompts)
+        return encode_tuned(self.sam.image_encoder, images_B3SS, self.encoder_prompts)
 
     def decode(self, features_B256GG: Tensor) -> Tensor:
         """Return mask logits, B 4G 4G; above 0 is foreground."""
@@ -104,10 +105,17 @@ class PromptFreeSam(nn.Module):
     def tile_features(self, image: np.ndarray) -> Iterator[Tensor]:
         """Encode each tile of an image (H W 3, uint8, RGB); yields one feature map, 256 G G, per tile."""
         height, width = image.shape[:2]
-        for box in self.tiling.boxes(height, width, self.image_size):
-            tile = image[box]
-            inside = self.tiling.frame(tile.shape[0], tile.shape[1], self.image_size)
-            yield self.encode(to_input(self.sam, resize_image(tile, *inside), self.image_size)[None])[0]
+        boxes = self.tiling.boxes(height, width, self.image_size)
+        at_once = TILES_AT_ONCE if self.device.type == "cuda" else 1
+        for first in range(0, len(boxes), at_once):
+            tiles = [self._input(image[box]) for box in boxes[first : first + at_once]]
+            yield from self.encode(torch.stack(tiles))
+
+    def _input(self, tile: np.ndarray) -> Tensor:
+        """Return the network's input for a tile, 3 S S."""
+        height, width = tile.shape[:2]
+        inside = self.tiling.frame(height, width, self.image_size)
+        return to_input(self.sam, resize_image(tile, *inside), self.image_size)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the learned parameters by name; these are saved with a specialist."""

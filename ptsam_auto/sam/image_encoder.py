@@ -3,6 +3,7 @@
 # B images  W windows  N patches of a window (its side n)  P prompts  L layers  D width  H heads  C = D / H
 # S input side, px  G patches per side
 
+from contextlib import AbstractContextManager
 from functools import lru_cache
 
 import torch
@@ -53,23 +54,54 @@ def encode(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD:
 def encode_frozen(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor) -> Tensor:
     """Return image features, B 256 G G, float32, without gradients.
 
-    On a CPU that multiplies bfloat16 in hardware, matrix products and convolutions have this precision, which takes
-    about two thirds of the time; sums, normalisations and the residual stream stay in float32. Features are only kept
-    in half precision anyway. A toy encoder gains nothing, so it stays exact.
+    The precision is that of `lower_precision`; features are only kept in half precision anyway.
 
     Args:
         encoder: Encoder, see `encode`.
         images_B3SS: Normalised and padded images, see `preprocess`.
     """
-    weights = sum(weight.numel() for weight in encoder.parameters())
-    is_faster = images_B3SS.device.type == "cpu" and multiplies_bfloat16() and weights >= LEAST_WEIGHTS
-    with torch.autocast("cpu", torch.bfloat16, enabled=is_faster):
+    with lower_precision(encoder, images_B3SS.device):
         return encode(encoder, images_B3SS).float()
 
 
+def encode_tuned(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD: Tensor | None) -> Tensor:
+    """Return image features, B 256 G G, float32, with the gradients of the learned parts of the encoder.
+
+    On a GPU the precision is that of `lower_precision`; on a CPU it is float32.
+
+    Args:
+        encoder: Encoder, see `encode`; it may have LoRA.
+        images_B3SS: Normalised and padded images, see `preprocess`.
+        prompts_LPD: Deep prompts, see `encode`, or None.
+    """
+    if images_B3SS.device.type != "cuda":
+        return encode(encoder, images_B3SS, prompts_LPD)
+    with lower_precision(encoder, images_B3SS.device):
+        return encode(encoder, images_B3SS, prompts_LPD).float()
+
+
+def lower_precision(encoder: ImageEncoderViT | TinyVit, device: torch.device) -> AbstractContextManager[None]:
+    """Return a context in which an encoder multiplies in bfloat16, where the hardware does so.
+
+    Matrix products and convolutions have this precision, which takes about two thirds of the time on a CPU and less on
+    a GPU; sums, normalisations and the residual stream stay in float32. A toy encoder gains nothing, so it stays exact.
+
+    Args:
+        encoder: Encoder, see `encode`.
+        device: Device of the encoder.
+    """
+    weights = sum(weight.numel() for weight in encoder.parameters())
+    is_faster = weights >= LEAST_WEIGHTS and multiplies_bfloat16(device.type)
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_faster)
+
+
 @lru_cache
-def multiplies_bfloat16() -> bool:
-    """Return whether this CPU multiplies bfloat16 in hardware."""
+def multiplies_bfloat16(kind: str) -> bool:
+    """Return whether the hardware multiplies bfloat16: the CPU, or the GPU that PyTorch uses ("cpu" or "cuda")."""
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != "cpu":
+        return False
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # Older versions do not have it.
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -93,7 +125,7 @@ def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> 
     columns = torch.einsum("whijc,jlc->whijl", grid_q, get_rel_pos(m, m, attention.rel_pos_w)).flatten(2, 3)
     query = torch.cat([q_WHNC * attention.scale, rows, columns], dim=-1)
 
-    place = _one_hot_places(n, m, x_WnnD)
+    place = _one_hot_places(n, m, k_WHNC)
     key = torch.cat([k_WHNC, place.expand(W, H, -1, -1)], dim=-1)
     value = v_WHNC
     if prompts_PD is not None:

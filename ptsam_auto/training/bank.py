@@ -7,6 +7,7 @@ rotation. If K is the number of times that each image is used, this is exactly t
 
 # B images  K views  S input side, px  G patches per side
 
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ptsam_auto.data.dataset import Pair
+from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.files import json_sha256
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import to_input
 from ptsam_auto.training import feature_files
+from ptsam_auto.training.ahead import Ahead, painters
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import Batch, FreshViews, Views, ViewSampler, targets
 
@@ -74,6 +76,8 @@ class FeatureBank:
             folder / f"{self._key(sampler.pairs[image], first, backbone_hash)}.arrow" for image, first in self._files
         ]
         self._tables: list[pa.RecordBatch] = []
+        self._missing: list[int] = []
+        self._painted = Ahead(self._paint, painters(model.device, on_cpu=0), "views")
 
     @property
     def encoded_views(self) -> int:
@@ -89,8 +93,9 @@ class FeatureBank:
         if self._tables:
             return 0
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._missing = [file for file, path in enumerate(self._paths) if not path.exists()]
         total = self.encoded_views
-        done = VIEWS_PER_FILE * sum(path.exists() for path in self._paths)
+        done = total - VIEWS_PER_FILE * len(self._missing)
         progress(done, total)
 
         def count_file() -> None:
@@ -114,9 +119,8 @@ class FeatureBank:
             masks.append(feature_files.unpacked(table.column("mask")[row], height, width))
             bits = table.column("ignored")[row]
             ignored.append(feature_files.unpacked(bits, height, width) if bits.is_valid else None)
-        target, inside = targets(masks, size, ignored)
-        stacked = torch.from_numpy(np.stack(features)).float()
-        return Batch(stacked.to(device), target.to(device), inside.to(device))
+        target, inside = targets(masks, size, device, ignored)
+        return Batch(torch.from_numpy(np.stack(features)).to(device).float(), target, inside)
 
     @property
     def _firsts(self) -> range:
@@ -137,10 +141,14 @@ class FeatureBank:
         }
         return json_sha256(contents)[:32]
 
+    def _paint(self, file: int) -> list[Sample]:
+        (image, first), size, tiling = self._files[file], self._model.image_size, self._model.tiling
+        return [self._sampler.view(image, turn, size, tiling) for turn in range(first, first + VIEWS_PER_FILE)]
+
     @torch.no_grad()
     def _encode(self, file: int) -> pa.RecordBatch:
-        (image, first), size, tiling = self._files[file], self._model.image_size, self._model.tiling
-        views = [self._sampler.view(image, turn, size, tiling) for turn in range(first, first + VIEWS_PER_FILE)]
+        size, following = self._model.image_size, itertools.islice(self._missing, self._missing.index(file) + 1, None)
+        views = self._painted.get(file, following)
         images = torch.stack([to_input(self._model.sam, view.image, size) for view in views])
         features = self._model.encode(images).half().cpu().numpy()
         columns = {

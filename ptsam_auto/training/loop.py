@@ -3,7 +3,8 @@
 `epochs` is a generator of reports; the caller can print, prune, save or stop.
 """
 
-import math
+# T steps of an epoch
+
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -116,23 +117,33 @@ def epoch(trainees: Sequence[Trainee], group: WorkerGroup = SINGLE_WORKER) -> li
     Raises:
         PtsamError: A loss is NaN or infinite.
     """
-    losses: list[list[tuple[float, float, float]]] = [[] for _ in trainees]
-    seconds = [0.0] * len(trainees)
+    losses: list[list[Loss]] = [[] for _ in trainees]
+    began = time.perf_counter()
+    images_seen = [0] * len(trainees)
     left = [trainee.steps_left for trainee in trainees]
     for done in range(max(left)):
-        began = time.perf_counter()
         ongoing = [index for index, steps in enumerate(left) if done < steps]
         for index, loss in zip(ongoing, _step([trainees[index] for index in ongoing], group), strict=True):
             losses[index].append(loss)
-        spent, images = time.perf_counter() - began, sum(trainees[index].recipe.batch_size for index in ongoing)
-        for index in ongoing:
-            seconds[index] += spent * trainees[index].recipe.batch_size / images
-    return [_report(*values) for values in zip(trainees, losses, seconds, strict=True)]
+            images_seen[index] += trainees[index].recipe.batch_size
+    # A GPU works asynchronously: we wait for its results here, once in an epoch.
+    values = [torch.stack([torch.stack([loss.total, loss.cross_entropy, loss.dice]) for loss in own]) for own in losses]
+    on_cpu = [own.cpu() for own in values]
+    spent = time.perf_counter() - began
+    seconds = [spent * own / sum(images_seen) for own in images_seen]
+    return [_report(*of_one) for of_one in zip(trainees, on_cpu, seconds, strict=True)]
 
 
-def _report(trainee: Trainee, losses: Sequence[tuple[float, float, float]], seconds: float) -> EpochReport:
-    total, cross_entropy, dice = torch.tensor(losses).mean(dim=0).tolist()
+def _report(trainee: Trainee, losses_T3: Tensor, seconds: float) -> EpochReport:
     step, recipe = trainee.training.step, trainee.recipe
+    finite = losses_T3[:, 0].isfinite()
+    if not finite.all():
+        first = int((~finite).nonzero()[0])
+        raise PtsamError(
+            f"The loss is {losses_T3[first, 0]} at step {step - len(losses_T3) + first}; training cannot continue. "
+            f"Lower recipe.learning_rate (now {recipe.learning_rate}) and fit again."
+        )
+    total, cross_entropy, dice = losses_T3.mean(dim=0).tolist()
     return EpochReport(
         epoch=step // recipe.steps_per_epoch,
         step=step,
@@ -144,7 +155,8 @@ def _report(trainee: Trainee, losses: Sequence[tuple[float, float, float]], seco
     )
 
 
-def _step(trainees: Sequence[Trainee], group: WorkerGroup) -> list[tuple[float, float, float]]:
+def _step(trainees: Sequence[Trainee], group: WorkerGroup) -> list[Loss]:
+    """Take one step of each trainee; return the losses before it, without their graph."""
     batches = [trainee.views.draw(trainee.training.step) for trainee in trainees]
     logits = decode_together(
         [trainee.training.model for trainee in trainees], [batch.features_B256GG for batch in batches]
@@ -152,15 +164,7 @@ def _step(trainees: Sequence[Trainee], group: WorkerGroup) -> list[tuple[float, 
     losses = [
         _loss(own, batch, trainee.recipe, group) for trainee, own, batch in zip(trainees, logits, batches, strict=True)
     ]
-    values = []
-    for trainee, loss in zip(trainees, losses, strict=True):
-        total = loss.total.item()
-        if not math.isfinite(total):
-            raise PtsamError(
-                f"The loss is {total} at step {trainee.training.step}; training cannot continue. "
-                f"Lower recipe.learning_rate (now {trainee.recipe.learning_rate}) and fit again."
-            )
-        values.append((total, loss.cross_entropy.item(), loss.dice.item()))
+    for trainee in trainees:
         trainee.training.optimiser.zero_grad()
     # No loss depends on the parameters of another trainee, so one backward pass gives each its own gradient.
     torch.autograd.backward([loss.total for loss in losses])
@@ -171,7 +175,7 @@ def _step(trainees: Sequence[Trainee], group: WorkerGroup) -> list[tuple[float, 
         group.sum_gradients(training.model.trainable().values())
         training.optimiser.step()
         training.step += 1
-    return values
+    return [loss.detached() for loss in losses]
 
 
 def _loss(logits: Tensor, batch: Batch, recipe: Recipe, group: WorkerGroup) -> Loss:

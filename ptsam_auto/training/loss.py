@@ -19,6 +19,10 @@ class Loss:
     cross_entropy: Tensor
     dice: Tensor
 
+    def detached(self) -> "Loss":
+        """Return the same values without their graph."""
+        return Loss(self.total.detach(), self.cross_entropy.detach(), self.dice.detach())
+
 
 def segmentation_loss(
     logits_Bhw: Tensor,

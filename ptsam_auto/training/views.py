@@ -3,8 +3,8 @@
 # B images  S input side, px  G patches per side  h w size of a view inside the square input, px
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from ptsam_auto.data.dataset import Pair, Sample
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.preprocess import to_input
 from ptsam_auto.sam.tiles import Tiling
+from ptsam_auto.training.ahead import Ahead, painters
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
 
@@ -120,27 +121,28 @@ class ViewSampler:
 
 
 def targets(
-    masks: Sequence[np.ndarray], image_size: int, ignored: Sequence[np.ndarray | None] = ()
+    masks: Sequence[np.ndarray], image_size: int, device: torch.device, ignored: Sequence[np.ndarray | None] = ()
 ) -> tuple[Tensor, Tensor]:
     """Return `Batch.target_BSS` and `Batch.inside_BSS` for the masks of some views.
 
     Args:
         masks: Masks of the views, h w, bool.
         image_size: S, the network's input side, px.
+        device: Device of the result.
         ignored: Pixels of each mask that count as padding, h w, bool; None if there are none.
     """
-    target = torch.zeros(len(masks), image_size, image_size)
+    target = torch.zeros(len(masks), image_size, image_size, dtype=torch.bool)
     inside = torch.zeros_like(target)
     for i, mask in enumerate(masks):
         height, width = mask.shape
         target[i, :height, :width] = torch.from_numpy(mask)
         excluded = ignored[i] if ignored else None
-        inside[i, :height, :width] = 1 if excluded is None else torch.from_numpy(~excluded)
-    return target, inside
+        inside[i, :height, :width] = True if excluded is None else torch.from_numpy(~excluded)
+    return target.to(device).float(), inside.to(device).float()
 
 
 class FreshViews:
-    """New augmented views in every step, as in the paper; a background thread prepares the views of the next step.
+    """New augmented views in every step, as in the paper; background threads prepare the views of the next steps.
 
     Args:
         model: Model that encodes the views, with gradients if its encoder is tuned.
@@ -149,8 +151,7 @@ class FreshViews:
 
     def __init__(self, model: PromptFreeSam, sampler: ViewSampler) -> None:
         self._model, self._sampler = model, sampler
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="views")
-        self._prefetched: tuple[int, Future[list[Sample]]] | None = None
+        self._painted = Ahead(self._paint, painters(model.device, on_cpu=1), "views")
 
     @property
     def encoded_views(self) -> int:
@@ -163,16 +164,13 @@ class FreshViews:
 
     def draw(self, step: int) -> Batch:
         """Augment and encode the views of one step."""
-        prefetched_step, future = self._prefetched or (None, None)
-        views = future.result() if future is not None and prefetched_step == step else self._augment(step)
-        self._prefetched = step + 1, self._executor.submit(self._augment, step + 1)
-
+        views = self._painted.get(step, itertools.count(step + 1))
         size, device = self._model.image_size, self._model.device
         images = torch.stack([to_input(self._model.sam, view.image, size) for view in views])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._model.encoder_is_frozen):
             features = self._model.encode(images)
-        target, inside = targets([view.mask for view in views], size, [view.ignored for view in views])
-        return Batch(features, target.to(device), inside.to(device))
+        target, inside = targets([view.mask for view in views], size, device, [view.ignored for view in views])
+        return Batch(features, target, inside)
 
-    def _augment(self, step: int) -> list[Sample]:
+    def _paint(self, step: int) -> list[Sample]:
         return self._sampler.views(step, self._model.image_size, self._model.tiling)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptsam_auto.methods import prompt_free, sam_methods
+from ptsam_auto.methods import sam_methods
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.sam import image_encoder
@@ -22,14 +22,13 @@ def model(sam, seed, tiling, encoder_prompts=0):
 def passes(monkeypatch):
     """The number of passes through an image encoder so far."""
     counted = []
-    original = prompt_free.encode
+    original = image_encoder.encode
 
     def encode(*arguments):
         counted.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(prompt_free, "encode", encode)
-    monkeypatch.setattr(image_encoder, "encode", encode)  # of a frozen encoder
+    monkeypatch.setattr(image_encoder, "encode", encode)
     return counted
 
 
