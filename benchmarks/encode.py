@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 
 from ptsam_auto.sam import checkpoint
-from ptsam_auto.sam.image_encoder import encode, encode_frozen, multiplies_bfloat16
+from ptsam_auto.sam.image_encoder import encode, encode_frozen
 from ptsam_auto.sam.network import ARCHITECTURES, build
+from ptsam_auto.sam.precision import multiplies_bfloat16
 from ptsam_auto.sam.tensors import sam_tensors
 
 Encoder = Callable[[Tensor], Tensor]

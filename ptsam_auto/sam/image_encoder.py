@@ -3,18 +3,14 @@
 # B images  W windows  N patches of a window (its side n)  P prompts  L layers  D width  H heads  C = D / H
 # S input side, px  G patches per side
 
-from contextlib import AbstractContextManager
-from functools import lru_cache
-
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos, window_partition, window_unpartition
 from torch import Tensor
 from torch.nn import functional as F
 
+from ptsam_auto.sam.precision import lower_precision
 from ptsam_auto.sam.tiny_vit import TinyVit
-
-LEAST_WEIGHTS = 1_000_000  # number of weights of an encoder from which on a lower precision is faster
 
 
 def encode(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD: Tensor | None = None) -> Tensor:
@@ -67,43 +63,15 @@ def encode_frozen(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor) -> Te
 def encode_tuned(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD: Tensor | None) -> Tensor:
     """Return image features, B 256 G G, float32, with the gradients of the learned parts of the encoder.
 
-    On a GPU the precision is that of `lower_precision`; on a CPU it is float32.
+    The precision is that of `lower_precision`.
 
     Args:
         encoder: Encoder, see `encode`; it may have LoRA.
         images_B3SS: Normalised and padded images, see `preprocess`.
         prompts_LPD: Deep prompts, see `encode`, or None.
     """
-    if images_B3SS.device.type != "cuda":
-        return encode(encoder, images_B3SS, prompts_LPD)
     with lower_precision(encoder, images_B3SS.device):
         return encode(encoder, images_B3SS, prompts_LPD).float()
-
-
-def lower_precision(encoder: ImageEncoderViT | TinyVit, device: torch.device) -> AbstractContextManager[None]:
-    """Return a context in which an encoder multiplies in bfloat16, where the hardware does so.
-
-    Matrix products and convolutions have this precision, which takes about two thirds of the time on a CPU and less on
-    a GPU; sums, normalisations and the residual stream stay in float32. A toy encoder gains nothing, so it stays exact.
-
-    Args:
-        encoder: Encoder, see `encode`.
-        device: Device of the encoder.
-    """
-    weights = sum(weight.numel() for weight in encoder.parameters())
-    is_faster = weights >= LEAST_WEIGHTS and multiplies_bfloat16(device.type)
-    return torch.autocast(device.type, torch.bfloat16, enabled=is_faster)
-
-
-@lru_cache
-def multiplies_bfloat16(kind: str) -> bool:
-    """Return whether the hardware multiplies bfloat16: the CPU, or the GPU that PyTorch uses ("cpu" or "cuda")."""
-    if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if kind != "cpu":
-        return False
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # Older versions do not have it.
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> Tensor:

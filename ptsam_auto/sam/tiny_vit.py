@@ -271,9 +271,22 @@ class WindowAttention(nn.Module):
                 for of_prompts, of_patches in zip(kv_2HPC, (key, value), strict=True)
             )
             bias = F.pad(bias, (len(prompts_PD), 0))
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.expand(len(query), -1, -1, -1))
+        attended = _attended(query, key, value, bias.expand(len(query), -1, -1, -1))
         attended = attended.transpose(1, 2).reshape(B, rows, columns, n, n, D).transpose(2, 3)
         return self.proj(attended.reshape(B, rows * n, columns * n, D)[:, :h, :w])
+
+
+def _attended(query_WHNC: Tensor, key_WHMC: Tensor, value_WHMC: Tensor, bias_WHNM: Tensor) -> Tensor:
+    """Return the attention inside windows, W H N C.
+
+    For gradients on a CPU it is computed in float32 even where the encoder has a lower precision: in bfloat16 PyTorch's
+    gradient of such small windows takes two and a half times as long.
+    """
+    if query_WHNC.is_cuda or not (torch.is_grad_enabled() and key_WHMC.requires_grad):
+        return F.scaled_dot_product_attention(query_WHNC, key_WHMC, value_WHMC, attn_mask=bias_WHNM)
+    with torch.autocast(query_WHNC.device.type, enabled=False):
+        query, key, value = query_WHNC.float(), key_WHMC.float(), value_WHMC.float()
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias_WHNM)
 
 
 def _piecewise(layer: Callable[[Tensor], Tensor], x_BhwD: Tensor, widest: int) -> Tensor:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks.plain import inserted
-from ptsam_auto.sam import checkpoint, image_encoder
-from ptsam_auto.sam.image_encoder import encode, encode_frozen
+from ptsam_auto.sam import checkpoint, precision
+from ptsam_auto.sam.image_encoder import encode, encode_frozen, encode_tuned
 from tests.toys import toy_sam
 
 
@@ -24,13 +24,32 @@ def test_a_frozen_encoder_is_nearly_the_same_on_a_cpu_that_multiplies_bfloat16(n
     """PyTorch has bfloat16 on every CPU, so this holds everywhere; it is slower where the hardware does not have it."""
     encoder = checkpoint.load(name).sam.image_encoder
     images = torch.rand(1, 3, encoder.img_size, encoder.img_size)
-    monkeypatch.setattr(image_encoder, "multiplies_bfloat16", lambda kind: False)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda kind: False)
     exact = encode_frozen(encoder, images)
     torch.testing.assert_close(exact, encode(encoder, images), atol=1e-5, rtol=1e-5)
-    monkeypatch.setattr(image_encoder, "multiplies_bfloat16", lambda kind: True)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda kind: True)
     rounded = encode_frozen(encoder, images)
     assert (rounded.dtype, rounded.requires_grad) == (torch.float32, False)
     assert 0 < (rounded - exact).norm() / exact.norm() < 0.1
+
+
+@pytest.mark.parametrize("name", ["nano", "lite_medsam"])
+def test_gradients_in_lower_precision_point_where_the_exact_ones_do(name, monkeypatch):
+    encoder = checkpoint.load(name).sam.image_encoder
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, encoder.img_size, encoder.img_size)
+    shape = (8, 8, 192) if name == "nano" else (8, sum(encoder.architecture.block_widths))
+    prompts = (0.1 * torch.randn(shape)).requires_grad_()
+    gradients = []
+    for is_faster in (False, True):
+        monkeypatch.setattr(precision, "multiplies_bfloat16", lambda kind, is_faster=is_faster: is_faster)
+        prompts.grad = None
+        features = encode_tuned(encoder, images, prompts)
+        assert features.dtype == torch.float32
+        features.square().mean().backward()
+        gradients.append(prompts.grad.flatten())
+    assert 0.98 < torch.cosine_similarity(*gradients, dim=0) < 1
+    assert (gradients[0] - gradients[1]).norm() / gradients[0].norm() < 0.2
 
 
 def test_cheap_prompts_equal_naive_insertion_in_values_and_gradients(encoder):
