@@ -474,6 +474,11 @@ def _say_scores(record: SpecialistRecord, terminal: Terminal) -> None:
             f"{len(scores.crossfit.measured)} images"
             + (f" (untuned SAM: {100 * untuned.dice:.1f})." if untuned else ".")
         )
+        if (share := record.cross_fitted_share) < 0.95:
+            terminal.say(
+                f"The cross-fitting had {100 * share:.0f} % of the specialist's steps, so the specialist is probably "
+                "better. A larger --minutes measures it with more."
+            )
     if scores.test:
         terminal.say(
             f"Dice {100 * scores.test.dice:.1f} +- {100 * scores.test.dice_std:.1f} on {len(scores.test.images)} test "

@@ -1,9 +1,10 @@
 """Tries the members of the portfolio on the user's images within a budget of time, and chooses among them.
 
-First every member is cross-fitted with a small fraction of its steps, in the order of the portfolio. Then those that
-can still win, alone or as a part of a mixture, are cross-fitted with all their steps, or with the largest fraction that
-the budget allows for all of them, so that they are compared as equals. The choice is made by `portfolio.selection`, and
-the chosen members are trained on all images.
+First every member is cross-fitted with a small fraction of its steps, in the order of the portfolio; a member with few
+steps, such as one with deep prompts, needs a larger fraction. Then those that can still win, alone or as a part of a
+mixture, are cross-fitted with all their steps, or with the largest fraction that the budget allows for all of them, so
+that they are compared as equals. The choice is made by `portfolio.selection`, and the chosen members are trained on all
+images.
 """
 
 # K folds
@@ -38,6 +39,7 @@ from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
 
 SCREENING = 0.25  # largest fraction of the budget for the first look at all members
 LARGEST_SHARE, SMALLEST_SHARE = 0.25, 0.1  # fraction of a member's steps in that look
+FEWEST_STEPS = 20  # A look has at least so many; fewer say nothing about a member.
 LEAST_GROWTH = 1.5  # A second look has at least so many times the steps of the first.
 CLEARLY_WORSE = 2.0  # standard errors behind the best, after which a member is not looked at again
 PLAN_FILE = "plan.json"
@@ -251,7 +253,7 @@ class Chooser:
             return [] if self._results else [Trial(0, 1.0)]
         at_once = max(1, self._runner.at_once // len(self._task.folds))
         screened = {trial.candidate for trial in self._results}
-        left = [Trial(i, self._course.share) for i in range(len(self._candidates)) if i not in screened]
+        left = [self._first_look(i, self._course.share) for i in range(len(self._candidates)) if i not in screened]
         fitting = [trial for trial in left if self._fits(trial)]
         if not self._results:
             fitting = [left[0], *(trial for trial in fitting if trial != left[0])]  # The first is tried in any case.
@@ -402,7 +404,7 @@ class Chooser:
     def _skipped(self) -> tuple[tuple[str, str], ...]:
         tried = {trial.candidate for trial in self._results}
         return tuple(
-            (candidate.name, f"about {self._duration(Trial(index, self._course.share)):.0f} s")
+            (candidate.name, f"about {self._duration(self._first_look(index, self._course.share)):.0f} s")
             for index, candidate in enumerate(self._candidates)
             if index not in tried
         )
@@ -412,10 +414,16 @@ class Chooser:
         if len(self._candidates) == 1 or self._task.seconds is None or len(self._task.folds) < 2:
             return LARGEST_SHARE
         for share in np.linspace(LARGEST_SHARE, SMALLEST_SHARE, 16):
-            total = sum(self._duration(Trial(i, float(share))) for i in range(len(self._candidates)))
+            total = sum(self._duration(self._first_look(i, float(share))) for i in range(len(self._candidates)))
             if total <= SCREENING * self._task.seconds:
                 return float(share)
         return SMALLEST_SHARE
+
+    def _first_look(self, index: int, share: float) -> Trial:
+        """Return the trial of a candidate in the first look, with this fraction of its steps or `FEWEST_STEPS`."""
+        trainer = self._candidates[index].plan.trainer
+        steps = trainer.settings.recipe.steps if isinstance(trainer, SamTrainer) else FEWEST_STEPS
+        return Trial(index, min(1.0, max(share, FEWEST_STEPS / steps)))
 
     def _views(self, index: int) -> int:
         """Return the number of views of each image that the trials of a candidate have encoded."""

@@ -213,3 +213,14 @@ class SpecialistRecord:
     cost: CostRecord
     versions: dict[str, str]
     objects: ObjectSettings = NOT_LEARNED
+
+    @property
+    def cross_fitted_share(self) -> float:
+        """Return the smallest number of steps of a member's cross-fit, as a fraction of its own steps; at most 1."""
+        tried = {one.name: one.share for one in self.choice.tried} if self.choice else {}
+        shares = [
+            tried[member.name] * member.recipe["epochs"] * member.recipe["steps_per_epoch"] / member.steps
+            for member in self.members
+            if member.name in tried and member.recipe and member.steps
+        ]
+        return min([1.0, *shares])

@@ -16,7 +16,7 @@ from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.trainer import SamTrainer, Trained
 from tests.toys import pairs
 
-EPOCHS = 100
+EPOCHS = 1000
 BRIGHT = 105  # the discs are brighter, everything else is darker
 
 
@@ -71,6 +71,7 @@ class FakeTrainer(SamTrainer):
 
     name: str = ""
     price: float = 10.0
+    epochs: int = EPOCHS
     sees: Callable[[np.ndarray], np.ndarray] = lambda truth: truth
     world: World = field(default_factory=World)
 
@@ -78,7 +79,7 @@ class FakeTrainer(SamTrainer):
         for images in sets:
             if len(self.world.trained) == self.world.killed_at:
                 raise Killed
-            share = self.settings.recipe.epochs / EPOCHS
+            share = self.settings.recipe.epochs / self.epochs
             is_slow = len(self.world.trained) >= self.world.slow_from
             self.world.now += self.price * share * (self.world.slowness if is_slow else 1.0)
             self.world.trained.append((self.name, len(images), share))
@@ -134,10 +135,10 @@ def _half(truth, left):
     return np.where(sure, 0.9, np.where(truth, 0.4, 0.1))
 
 
-def candidate(backbone, world, name, sees=sees_all, price=10.0, learning_rate=0.05):
-    recipe = Recipe(epochs=EPOCHS, steps_per_epoch=1, batch_size=1, views=0, learning_rate=learning_rate)
+def candidate(backbone, world, name, sees=sees_all, price=10.0, learning_rate=0.05, epochs=EPOCHS):
+    recipe = Recipe(epochs=epochs, steps_per_epoch=1, batch_size=1, views=0, learning_rate=learning_rate)
     settings = Settings(method=PTSAMConfig(), recipe=recipe)
-    trainer = FakeTrainer(backbone, settings, name=name, price=price, sees=sees, world=world)
+    trainer = FakeTrainer(backbone, settings, name=name, price=price, epochs=epochs, sees=sees, world=world)
     config = {"method": {"name": "ptsam"}, "recipe": {"learning_rate": learning_rate}}
     return Candidate(name, Plan(trainer, "decoder", config, {}), backbone)
 

@@ -82,6 +82,20 @@ def test_the_budget_is_kept_and_what_does_not_fit_is_named_with_its_time(backbon
     assert chooser.seconds == world.now
 
 
+def test_a_member_with_few_steps_is_not_judged_by_a_handful_of_them(backbone, start, tmp_path):
+    """Deep prompts learn in 100 steps; after 10 of them they are still nothing."""
+    world = World()
+    candidates = [
+        candidate(backbone, world, "many steps", sees_most),
+        candidate(backbone, world, "few steps", epochs=100),
+    ]
+    made = start(candidates, task(tmp_path, seconds=60), world).choose()
+    first = {name: share for name, _, share in reversed(world.trained)}
+    assert first["few steps"] == 0.2
+    assert first["many steps"] < 0.2
+    assert names(candidates, made) == ["few steps"]
+
+
 def test_more_members_fit_into_a_larger_budget(backbone, start, tmp_path):
     world = World()
     candidates = [candidate(backbone, world, "quick", sees_most), candidate(backbone, world, "slow", price=1000)]

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.sam import checkpoint
+from ptsam_auto.specialist.record import ChoiceRecord, TriedRecord
 from ptsam_auto.specialist.report import PICTURE_SIDE, Panel, overlay, side_by_side, write_report
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.training.scale import Scale
@@ -60,3 +62,17 @@ def test_the_report_shows_what_was_understood_and_a_blank_image_has_no_dice(tmp_
     assert "On average 2.00 % of its area was called foreground" in text
     assert "<figcaption>empty: blank</figcaption>" in text
     assert "<td>empty</td>" not in text
+
+
+def test_a_specialist_with_more_steps_than_were_cross_fitted_says_that_it_is_probably_better(tmp_path, toy):
+    recipe = {"epochs": 5, "steps_per_epoch": 20}
+    one = replace(member(checkpoint.load(toy), PTSAMConfig(), name="deep"), recipe=recipe, steps=100)
+    choice = ChoiceRecord(10, (TriedRecord("deep", 0.2, 0.6, (0.7, 0.5), 9.0),), (), 0.0, 0.0)
+    made = replace(record(one), choice=choice)
+    assert made.cross_fitted_share == pytest.approx(0.2)
+    assert replace(made, choice=None).cross_fitted_share == 1.0
+    curve = {"step": [1.0, 2.0], "loss": [0.5, 0.4]}
+    panels = [Panel("a", 0.7, None, np.zeros((4, 8, 3), np.uint8))]
+    write_report(tmp_path / "report.html", "discs", made, {"deep": curve}, panels)
+    text = " ".join((tmp_path / "report.html").read_text().split())
+    assert "The cross-fitting had 20 % of the steps of this specialist, so it is probably better than that" in text
