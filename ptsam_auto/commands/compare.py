@@ -47,7 +47,7 @@ from ptsam_auto.files import write_text
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.specialist.record import BackboneRecord
 from ptsam_auto.terminal import Terminal
-from ptsam_auto.tracking.store import how_to_browse, is_wanted
+from ptsam_auto.tracking.store import HELD_OUT, described, how_to_browse, is_wanted
 from ptsam_auto.training import defaults
 from ptsam_auto.training.trainer import Trainer
 
@@ -283,12 +283,14 @@ def _log(out: Path, record: ComparisonRecord, results: Sequence[Result], termina
                 "train_images": result.train,
             },
             metrics={
-                "dice": result.mean,
+                HELD_OUT: result.mean,
                 "seconds": result.seconds,
                 "peak_bytes": result.peak_bytes,
                 "trainable": result.trainable,
                 "bytes": result.bytes,
             },
+            ended=result.ended,
+            seconds=result.seconds,
         )
         for result in results
     ]
@@ -300,6 +302,6 @@ def _log(out: Path, record: ComparisonRecord, results: Sequence[Result], termina
     try:
         uri = log_comparison(record, rows, files)
     except Exception as error:  # MLflow and its stores have no common error type.
-        terminal.say(f"Logging to MLflow failed ({type(error).__name__}). Run the same command to try again.")
+        terminal.say(f"Logging to MLflow failed ({described(error)}). Run the same command to try again.")
         return
     terminal.say(f"The comparison was logged to MLflow. View it with: {how_to_browse(uri)}")

@@ -55,7 +55,7 @@ from ptsam_auto.specialist.record import (
 from ptsam_auto.specialist.report import Panel, side_by_side, write_report
 from ptsam_auto.specialist.scores import evaluate
 from ptsam_auto.terminal import Terminal
-from ptsam_auto.tracking.store import how_to_browse, is_wanted
+from ptsam_auto.tracking.store import described, how_to_browse, is_wanted
 from ptsam_auto.training.trainer import Curve, SamTrainer, Trained, Trainer
 from ptsam_auto.training.worker_group import WorkerGroup
 
@@ -447,7 +447,7 @@ def _finish(
     record = specialist.record
     artifact.save(ready, specialist, learned, descriptors)
     write_report(ready / REPORT_FILE, out.name, record, curves, panels)
-    logged = _log(ready, specialist, curves, panels, terminal) if is_wanted(options.track) else None
+    logged = _log(out, ready, specialist.record, curves, panels, terminal) if is_wanted(options.track) else None
     for name in reversed(FILES):
         with suppress(FileNotFoundError):
             (out / name).unlink()
@@ -487,8 +487,9 @@ def _say_scores(record: SpecialistRecord, terminal: Terminal) -> None:
 
 
 def _log(
+    out: Path,
     ready: Path,
-    specialist: artifact.Specialist,
+    record: SpecialistRecord,
     curves: Mapping[str, Curve],
     panels: Sequence[Panel],
     terminal: Terminal,
@@ -499,8 +500,8 @@ def _log(
     terminal.say("Logging the run to MLflow ...")
     try:
         pictures = {panel.name: panel.picture for panel in panels}
-        uri = log_fit(specialist.record.data.folder, ready, specialist.record, curves, pictures)
+        uri = log_fit(out.resolve().name, ready, record, curves, pictures)
     except Exception as error:  # MLflow and its stores have no common error type.
-        terminal.say(f"Logging to MLflow failed ({type(error).__name__}). The specialist is not affected.")
+        terminal.say(f"Logging to MLflow failed ({described(error)}). The specialist is not affected.")
         return None
     return how_to_browse(uri)

@@ -34,6 +34,7 @@ class Result:
         peak_bytes: Peak memory in bytes.
         trainable: Number of learned parameters.
         bytes: Size of the learned parameters in bytes.
+        ended: Time of its end, seconds since 1970.
     """
 
     dataset: str
@@ -46,6 +47,7 @@ class Result:
     peak_bytes: int
     trainable: int
     bytes: int
+    ended: float = 0.0
 
     @classmethod
     def of(cls, event: Finished) -> "Result":
@@ -62,6 +64,7 @@ class Result:
             peak_bytes=outcome.peak_bytes,
             trainable=outcome.trainable,
             bytes=outcome.bytes,
+            ended=event.time,
         )
 
     @property

@@ -9,16 +9,27 @@ from ptsam_auto.compare.record import RECORD_FILE, ComparisonRecord
 from ptsam_auto.tracking.run_group import RunGroup
 
 EXPERIMENT = "ptsam-auto compare"
+TABLE = "trainings.json"  # a table that MLflow shows
 MAX_PARAMETER_LENGTH = 500  # Largest number of characters of a parameter in MLflow.
 
 
 @dataclass(frozen=True)
 class Row:
-    """The child run of one training."""
+    """The child run of one training.
+
+    Args:
+        name: Name of the training.
+        parameters: Its parameters.
+        metrics: Its metrics.
+        ended: Time of its end, seconds since 1970.
+        seconds: Its duration.
+    """
 
     name: str
     parameters: Mapping[str, Any]
     metrics: Mapping[str, float]
+    ended: float
+    seconds: float
 
 
 def log_comparison(record: ComparisonRecord, rows: Sequence[Row], files: Sequence[Path]) -> str:
@@ -48,11 +59,15 @@ def log_comparison(record: ComparisonRecord, rows: Sequence[Row], files: Sequenc
     for row in rows:
         if row.name in group.children:
             continue
-        child = group.child(row.name, row.name)
-        metrics = [Metric(key, float(value), 0, 0) for key, value in row.metrics.items()]
+        end_ms = int(1000 * row.ended)
+        child = group.child(row.name, row.name, end_ms - int(1000 * row.seconds))
+        metrics = [Metric(key, float(value), end_ms, 0) for key, value in row.metrics.items()]
         client.log_batch(child, metrics, [Param(key, str(value)) for key, value in row.parameters.items()])
-        client.set_terminated(child)
+        client.set_terminated(child, "FINISHED", end_ms)
     for path in files:
         client.log_artifact(group.parent, str(path), "figures" if path.parent.name == "figures" else None)
-    client.set_terminated(group.parent)
+    if rows:
+        shown = [{"training": row.name, **row.parameters, **row.metrics} for row in rows]
+        client.log_table(group.parent, {key: [one[key] for one in shown] for key in shown[0]}, TABLE)
+    group.end()
     return client.tracking_uri

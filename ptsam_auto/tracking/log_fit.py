@@ -1,6 +1,7 @@
 """Logs a finished fit to MLflow: parameters, curves, scores, report, and the specialist as a registered model."""
 
 import io
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -12,9 +13,14 @@ import numpy as np
 
 from ptsam_auto.data.render import render_example
 from ptsam_auto.specialist.record import MemberRecord, SpecialistRecord
-from ptsam_auto.tracking.store import METRICS_PER_CALL, allowed_name, load_mlflow
+from ptsam_auto.tracking.run_group import NAME, PARENT, dataset_input
+from ptsam_auto.tracking.store import METRICS_PER_CALL, allowed_name, experiment_id, load_mlflow
 
 EXPERIMENT = "ptsam-auto"
+NOTE = "mlflow.note.content"  # the tag of a run's description
+CROSS_FITTED = "dice/cross_fitted"
+# Our names of the columns of a learning curve; "dice" there is a loss.
+CURVES = {"loss": "loss/total", "cross_entropy": "loss/cross_entropy", "dice": "loss/dice"}
 EXAMPLE_SIDE = 64  # side of the image that is logged as an example of an input, px; a rendered one, not the user's
 
 
@@ -27,8 +33,10 @@ def log_fit(
 ) -> str:
     """Log a specialist. It is called once after the training, so a slow server does not slow down the training.
 
+    The run begins when the training began. Inside a run of the user, it is a child of that run.
+
     Args:
-        name: Name of the run. The registered model is called NAME-specialist.
+        name: Name of the run and of the registered model: that of the specialist's folder.
         folder: Folder of the finished specialist.
         record: Contents of specialist.json.
         curves: Learning curve of each member: the column "step", and one column per quantity. Each member is a child
@@ -42,56 +50,127 @@ def log_fit(
         Exception: An error of MLflow or its store; they have no common type.
     """
     mlflow = load_mlflow()
-    from mlflow.entities import Metric, Param, RunTag
-
     client = mlflow.MlflowClient()
-    mlflow.set_experiment(EXPERIMENT)
-    with mlflow.start_run(run_name=name) as run:
-        run_id, time_ms = run.info.run_id, run.info.start_time
-        parameters = {"members": ", ".join(member.name for member in record.members), "seed": record.seed}
-        if len(record.members) == 1:
-            parameters |= _parameters(record.members[0])
-        tags = {
-            "ptsam.dataset_fingerprint": record.data.fingerprint,
-            **{f"ptsam.version.{package}": version for package, version in record.versions.items()},
-        }
-        scores = {
-            f"{what}_{measure}": getattr(of_images, measure)
-            for what in ("crossfit", "untuned", "test", "untuned_test")
-            if (of_images := getattr(record.scores, what))
-            for measure in ("dice", "dice_std", "iou")
-        }
-        if record.scores.expected:
-            scores |= {f"expected_{name}": getattr(record.scores.expected, name) for name in ("dice", "low", "high")}
-
-        def log(run_id: str, values: Mapping[str, Any], tags: Mapping[str, Any], metrics: list[Metric]) -> None:
-            client.log_batch(
-                run_id, params=[Param(*pair) for pair in _text(values)], tags=[RunTag(*pair) for pair in _text(tags)]
-            )
-            for start in range(0, len(metrics), METRICS_PER_CALL):
-                client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
-
-        log(run_id, parameters, tags, [Metric(key, value, time_ms, 0) for key, value in scores.items()])
-        chosen = {member.name: member for member in record.members}
-        tried = {member.name: member for member in record.choice.tried} if record.choice else {}
-        for child in dict.fromkeys([*tried, *chosen]):
-            metrics = _curve_metrics(curves.get(child, {}), time_ms)
-            if child in tried:
-                metrics.append(Metric("crossfit_dice", tried[child].dice, time_ms, 0))
-            about: dict[str, Any] = {"chosen": child in chosen}
-            if child in chosen:
-                about["weight"] = chosen[child].weight
-                if (backbone := chosen[child].backbone) is not None:
-                    about["backbone_sha256"] = backbone.sha256
-            with mlflow.start_run(run_name=child, nested=True) as child_run:
-                values = _parameters(chosen[child]) if child in chosen else {}
-                log(child_run.info.run_id, values, {f"ptsam.{key}": value for key, value in about.items()}, metrics)
-        for title, picture in overlays.items():
-            mlflow.log_image(picture, f"overlays/{allowed_name(title)}.png")
-        mlflow.log_table(_columns([asdict(image) for image in record.scores.main.images]), "scores.json")
-        mlflow.log_artifact(str(folder / "report.html"))
-        _register(mlflow, f"{allowed_name(name)}-specialist", folder, record)
+    outer = mlflow.active_run()
+    experiment = outer.info.experiment_id if outer else experiment_id(client, EXPERIMENT)
+    end = int(1000 * time.time())
+    start = end - int(1000 * record.cost.seconds)
+    tags = {
+        NAME: name,
+        NOTE: _description(record),
+        **({PARENT: outer.info.run_id} if outer else {}),
+        **_about(record),
+        "ptsam.dataset_fingerprint": record.data.fingerprint,
+        **{f"ptsam.version.{package}": version for package, version in record.versions.items()},
+    }
+    run_id = client.create_run(experiment, start, tags, name).info.run_id
+    inputs = [dataset_input(record.data.folder, record.data.fingerprint, "training and cross-fitting")]
+    client.log_inputs(run_id, inputs)
+    parameters = {"members": _names(record), "seed": record.seed, "device": record.cost.device}
+    if len(record.members) == 1:
+        parameters |= _parameters(record.members[0])
+    _log(client, run_id, parameters, _constants(_scores(record) | _cost(record), end))
+    _log_members(client, experiment, run_id, start, record, curves)
+    for title, picture in overlays.items():
+        client.log_image(run_id, picture, f"overlays/{allowed_name(title)}.png")
+    client.log_table(run_id, _columns([asdict(image) for image in record.scores.main.images]), "scores.json")
+    client.log_artifact(run_id, str(folder / "report.html"))
+    # Only inside a run can a model be logged.
+    with mlflow.start_run(run_id, nested=outer is not None):
+        _register(mlflow, allowed_name(name), folder, record)
+    client.set_terminated(run_id, "FINISHED", end)
     return mlflow.get_tracking_uri()
+
+
+def _log_members(
+    client: Any,  # noqa: ANN401 - MLflow's
+    experiment: str,
+    parent: str,
+    start: int,
+    record: SpecialistRecord,
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+) -> None:
+    """Log a child run for each member that was tried or chosen; they were tried one after another from `start` on."""
+    chosen = {member.name: member for member in record.members}
+    tried = {member.name: member for member in record.choice.tried} if record.choice else {}
+    for name in dict.fromkeys([*tried, *chosen]):
+        end = start + int(1000 * tried[name].seconds) if name in tried else start + int(1000 * record.cost.seconds)
+        tags: dict[str, Any] = {NAME: name, PARENT: parent, "ptsam.chosen": name in chosen}
+        if name in chosen:
+            tags["ptsam.weight"] = chosen[name].weight
+            if (backbone := chosen[name].backbone) is not None:
+                tags["ptsam.backbone_sha256"] = backbone.sha256
+        child = client.create_run(experiment, start, dict(_text(tags)), name).info.run_id
+        metrics = _curve_metrics(curves.get(name, {}), end)
+        if name in tried:
+            metrics += _constants({CROSS_FITTED: tried[name].dice, "cost/seconds": tried[name].seconds}, end)
+            start = end
+        _log(client, child, _parameters(chosen[name]) if name in chosen else {}, metrics)
+        client.set_terminated(child, "FINISHED", end)
+
+
+def _log(client: Any, run_id: str, parameters: Mapping[str, Any], metrics: Sequence[Any]) -> None:  # noqa: ANN401
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(*pair) for pair in _text(parameters)])
+    for first in range(0, len(metrics), METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=metrics[first : first + METRICS_PER_CALL])
+
+
+def _scores(record: SpecialistRecord) -> dict[str, float]:
+    """Return the scores by their names in MLflow."""
+    scores: dict[str, float] = {}
+    for name, of_images in {
+        "cross_fitted": record.scores.crossfit,
+        "untuned": record.scores.untuned,
+        "test": record.scores.test,
+        "untuned_test": record.scores.untuned_test,
+    }.items():
+        if of_images is not None:
+            scores |= {f"dice/{name}": of_images.dice, f"dice_std/{name}": of_images.dice_std}
+            scores[f"iou/{name}"] = of_images.iou
+    if expected := record.scores.expected:
+        scores |= {"dice/expected": expected.dice, "dice/expected_low": expected.low}
+        scores["dice/expected_high"] = expected.high
+    return scores
+
+
+def _cost(record: SpecialistRecord) -> dict[str, float]:
+    cost = record.cost
+    return {"cost/seconds": cost.seconds, "cost/learned_numbers": cost.trainable, "cost/bytes": cost.bytes}
+
+
+def _about(record: SpecialistRecord) -> dict[str, str]:
+    """Return what tells one specialist from another, as tags of its run and of its version."""
+    backbones = dict.fromkeys(member.backbone.name for member in record.members if member.backbone)
+    about = {
+        "ptsam.members": _names(record),
+        "ptsam.method": ", ".join(dict.fromkeys(str(member.method["name"]) for member in record.members)),
+        "ptsam.backbone": ", ".join(backbones) or "none",
+    }
+    if record.scores.expected:
+        about["ptsam.expected_dice"] = f"{record.scores.expected.dice:.4f}"
+    if record.warnings:
+        about["ptsam.warnings"] = " ".join(record.warnings)
+    return about
+
+
+def _description(record: SpecialistRecord) -> str:
+    """Return the description of the run, in Markdown."""
+    lines = [f"A specialist from {len(record.data.train)} images of `{record.data.folder}`: {_names(record)}."]
+    if expected := record.scores.expected:
+        lines.append(
+            f"Expected Dice on new images: **{100 * expected.dice:.1f}** "
+            f"({100 * expected.low:.1f} to {100 * expected.high:.1f})."
+        )
+    if test := record.scores.test:
+        lines.append(f"Dice on {len(test.images)} test images: **{100 * test.dice:.1f}**.")
+    lines += [f"**Warning:** {warning}" for warning in record.warnings]
+    return "\n\n".join([*lines, "`report.html` among the artifacts shows all of it."])
+
+
+def _names(record: SpecialistRecord) -> str:
+    return ", ".join(member.name for member in record.members)
 
 
 def _register(mlflow: Any, name: str, folder: Path, record: SpecialistRecord) -> None:  # noqa: ANN401 - a module
@@ -106,18 +185,13 @@ def _register(mlflow: Any, name: str, folder: Path, record: SpecialistRecord) ->
         logged = mlflow.pyfunc.log_model(
             name="specialist",
             python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={"specialist": str(folder)},
+            artifacts={"specialist": str(folder.resolve())},  # A relative one with a colon would be a scheme.
             signature=ModelSignature(images, results),
             input_example=render_example(0).image[None, :EXAMPLE_SIDE, :EXAMPLE_SIDE],
             pip_requirements=[f"ptsam-auto=={record.versions['ptsam-auto']}"],
             registered_model_name=name,
         )
-    about = {"ptsam.members": ", ".join(member.name for member in record.members)}
-    if record.scores.expected:
-        about["ptsam.expected_dice"] = f"{record.scores.expected.dice:.4f}"
-    if record.warnings:
-        about["ptsam.warnings"] = " ".join(record.warnings)
-    for key, value in about.items():
+    for key, value in _about(record).items():
         mlflow.MlflowClient().set_model_version_tag(name, logged.registered_model_version, key, value)
 
 
@@ -137,11 +211,17 @@ def _curve_metrics(curve: Mapping[str, Sequence[float]], time_ms: int) -> list[A
     from mlflow.entities import Metric
 
     return [
-        Metric(key, value, time_ms, int(step))
+        Metric(CURVES.get(key, key), value, time_ms, int(step))
         for key, column in curve.items()
         if key != "step"
         for value, step in zip(column, curve["step"], strict=True)
     ]
+
+
+def _constants(values: Mapping[str, float], time_ms: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [Metric(key, float(value), time_ms, 0) for key, value in values.items()]
 
 
 def _text(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -18,13 +18,13 @@ from ptsam_auto.files import write_json
 from ptsam_auto.search.record import JOURNAL_FILE, RECORD_FILE, Ended, Event, Measured, Rung, SearchRecord, Started
 from ptsam_auto.search.space import ADAPT, BACKBONE
 from ptsam_auto.tracking.run_group import RunGroup
-from ptsam_auto.tracking.store import METRICS_PER_CALL, allowed_name
+from ptsam_auto.tracking.store import HELD_OUT, METRICS_PER_CALL, allowed_name, described, without_secrets
 
 EXPERIMENT = "ptsam-auto search"
 SENT_FILE = "sent.json"
 POLL_SECONDS = 2.0  # Interval at which the journal is read.
 MAX_POLL_SECONDS = 60.0  # Longest interval after failures.
-STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
 class SearchLog:
@@ -69,12 +69,27 @@ class SearchLog:
         try:
             for path in files:
                 group.client.log_artifact(group.parent, str(path), "figures" if path.suffix == ".svg" else None)
+            self._log_best(group)
             if done:
-                group.client.set_terminated(group.parent)
+                group.end()
         except Exception as error:
-            self.problem = _description(error)
+            self.problem = described(error)
             return None
         return group.client.tracking_uri
+
+    def _log_best(self, group: RunGroup) -> None:
+        """Log the best Dice and the number of trials as metrics of the parent run, so that searches can be ranked."""
+        from mlflow.entities import Metric
+
+        events, _ = journal.read(self._folder / JOURNAL_FILE, Event, 0)  # type: ignore[arg-type, var-annotated]
+        last = {event.trial: event.rung.dice for event in events if isinstance(event, Measured)}
+        ended = {event.trial: event.event for event in events if isinstance(event, Ended)}
+        finished = [dice for trial, dice in last.items() if ended.get(trial) == "finished"]
+        values: dict[str, float] = {f"trials/{state}": sum(one == state for one in ended.values()) for state in STATUS}
+        if finished:
+            values[HELD_OUT] = max(finished)
+        time_ms = int(max((event.time for event in events), default=0) * 1000)
+        group.client.log_batch(group.parent, [Metric(key, float(value), time_ms, 0) for key, value in values.items()])
 
     def _work(self) -> None:
         pause = self._pause
@@ -85,7 +100,7 @@ class SearchLog:
         try:
             self._send()
         except Exception as error:  # MLflow and its stores have no common error type.
-            self.problem = _description(error)
+            self.problem = described(error)
             return False
         self.problem = None
         return True
@@ -102,7 +117,7 @@ class SearchLog:
             self._send_trial(group, number, trial_events)
         self._offset = offset
         # The journal position up to which each server has received the events.
-        write_json(self._folder / SENT_FILE, self._sent() | {group.client.tracking_uri: self._offset})
+        write_json(self._folder / SENT_FILE, self._sent() | {_server(group): self._offset})
 
     def _send_trial(self, group: RunGroup, number: str, events: list[Event]) -> None:
         """Send the events of a trial.
@@ -143,7 +158,7 @@ class SearchLog:
             group = RunGroup.open(
                 EXPERIMENT, "search", "trial", record.request.space, record.origin, record.data, self._fill
             )
-            self._offset = 0 if group.is_new else self._sent().get(group.client.tracking_uri, 0)
+            self._offset = 0 if group.is_new else self._sent().get(_server(group), 0)
             self._group = group
         return self._group
 
@@ -169,20 +184,19 @@ class SearchLog:
             return {}
 
 
+def _server(group: RunGroup) -> str:
+    return without_secrets(group.client.tracking_uri)
+
+
 def _measures(rung: Rung) -> dict[str, float]:
     """Return the metrics of a rung: the mean, the mean of each dataset, and the Dice of each split."""
     datasets = defaultdict(list)
     for name, dice in rung.folds.items():
         datasets[name.rpartition("/")[0]].append(dice)
-    measures = {"dice": rung.dice, "loss": rung.loss, "seconds": rung.seconds, "epoch": rung.epoch}
+    measures = {HELD_OUT: rung.dice, "loss/total": rung.loss, "seconds": rung.seconds, "epoch": rung.epoch}
     for name, dices in datasets.items():
-        measures[f"dice {allowed_name(name)}"] = sum(dices) / len(dices)
+        measures[f"dice_of_dataset/{allowed_name(name)}"] = sum(dices) / len(dices)
     for name, dice in rung.folds.items():
         dataset, _, split = name.rpartition("/")
-        measures[f"dice {allowed_name(dataset)} split {split}"] = dice
+        measures[f"dice_of_split/{allowed_name(dataset)} {split}"] = dice
     return measures
-
-
-def _description(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__

@@ -1,13 +1,28 @@
 """A parent run and its child runs in MLflow. Runs are found by their tags, so nothing is logged twice."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from ptsam_auto.experiment.folds import DatasetRecord
 from ptsam_auto.experiment.work_folder import Origin
-from ptsam_auto.tracking.store import allowed_name, load_mlflow
+from ptsam_auto.tracking.store import allowed_name, experiment_id, load_mlflow
 
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
+
+
+def dataset_input(name: str, fingerprint: str, context: str) -> Any:  # noqa: ANN401 - MLflow's
+    """Return a dataset as MLflow shows it beside a run. It names the folder, not its place.
+
+    Args:
+        name: Name of the folder.
+        fingerprint: Fingerprint of the images; see `data.dataset.fingerprint`.
+        context: What the images are used for.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    about = Dataset(name=name, digest=fingerprint[:36], source_type="folder", source=f'{{"name": {json.dumps(name)}}}')
+    return DatasetInput(about, [InputTag("mlflow.data.context", context)])
 
 
 class RunGroup:
@@ -55,19 +70,19 @@ class RunGroup:
             Exception: An error of MLflow or its store; they have no common type.
         """
         client = load_mlflow().MlflowClient()
-        existing = client.get_experiment_by_name(experiment)
-        experiment_id = existing.experiment_id if existing else client.create_experiment(experiment)
-        runs = client.search_runs([experiment_id], f"tags.`ptsam.{kind}` = '{origin.id}'", max_results=1)
+        experiment_number = experiment_id(client, experiment)
+        runs = client.search_runs([experiment_number], f"tags.`ptsam.{kind}` = '{origin.id}'", max_results=1)
         if runs:
-            group = cls(client, experiment_id, f"ptsam.{member}", runs[0].info.run_id, is_new=False)
+            group = cls(client, experiment_number, f"ptsam.{member}", runs[0].info.run_id, is_new=False)
             group._find_children()
             return group
         tags = {NAME: name, f"ptsam.{kind}": origin.id, "ptsam.commit": origin.commit or "unknown"}
         tags |= {f"ptsam.version.{package}": version for package, version in origin.versions.items()}
         tags |= {f"ptsam.fingerprint.{allowed_name(dataset.name)}": dataset.fingerprint for dataset in data}
-        parent = client.create_run(experiment_id, tags=tags).info.run_id
+        parent = client.create_run(experiment_number, tags=tags).info.run_id
+        client.log_inputs(parent, [dataset_input(one.name, one.fingerprint, "training and held out") for one in data])
         fill(client, parent)
-        return cls(client, experiment_id, f"ptsam.{member}", parent, is_new=True)
+        return cls(client, experiment_number, f"ptsam.{member}", parent, is_new=True)
 
     def child(self, name: str, title: str, time_ms: int | None = None) -> str:
         """Return the id of a child run. The run is created if it does not exist."""
@@ -75,6 +90,11 @@ class RunGroup:
             tags = {NAME: title, PARENT: self.parent, self._member_tag: name}
             self.children[name] = self.client.create_run(self._experiment, time_ms, tags).info.run_id
         return self.children[name]
+
+    def end(self) -> None:
+        """End the parent run, unless it has ended already."""
+        if self.client.get_run(self.parent).info.status == "RUNNING":
+            self.client.set_terminated(self.parent)
 
     def _find_children(self) -> None:
         parent_filter, token = f"tags.`{PARENT}` = '{self.parent}'", None

@@ -4,10 +4,13 @@ import os
 import re
 import sys
 from types import ModuleType
+from typing import Any
 
 from ptsam_auto.extras import require
 
 METRICS_PER_CALL = 1000  # Largest number of metrics in one call of MLflow.
+HELD_OUT = "dice/held_out"  # Metric: mean Dice on images that were not used for the training.
+DESCRIPTION = 120  # Largest number of characters of an error that are shown.
 
 
 def load_mlflow() -> ModuleType:
@@ -43,8 +46,37 @@ def is_wanted(track: bool | None) -> bool:
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (loaded is not None and loaded.is_tracking_uri_set())
 
 
+def experiment_id(client: Any, name: str) -> str:  # noqa: ANN401 - MLflow's
+    """Return the id of an experiment, which is created if it does not exist.
+
+    The experiment that the user has set (MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID) replaces ours.
+
+    Args:
+        client: Client of MLflow.
+        name: Name of our experiment.
+    """
+    if wanted := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return wanted
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
+    existing = client.get_experiment_by_name(name)
+    return existing.experiment_id if existing else client.create_experiment(name)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text whose addresses have no user, password and query."""
+    return re.sub(r"(\w+://)(?:[^\s/@]*@)?([^\s?#]*)(?:[?#]\S*)?", r"\1\2", text)
+
+
+def described(error: Exception) -> str:
+    """Return the type of an error of MLflow or its store, and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    kind = type(error).__name__
+    return without_secrets(f"{kind}: {lines[0][:DESCRIPTION]}") if lines else kind
+
+
 def how_to_browse(uri: str) -> str:
-    """Return the URL of a server, or the command that shows a local store."""
+    """Return the URL of a server, or the command that shows a local store; without user and password."""
+    uri = without_secrets(uri)
     return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri} --host 127.0.0.1"
 
 

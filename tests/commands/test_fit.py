@@ -308,7 +308,7 @@ def test_the_run_is_in_mlflow_with_a_model_that_predicts(discs, toy, tmp_path, m
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/lab.db")
     mlflow.set_tracking_uri(None)
     discs = discs.rename(tmp_path / "discs, v1.0: final")  # MLflow refuses most of these characters in names
-    made = quick(discs, toy, track=True)
+    made = quick(discs, toy, track=True, out="v1.0: final")
     runs = mlflow.search_runs(experiment_names=["ptsam-auto"], output_format="list")
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     (child,) = [run for run in runs if run is not parent]
@@ -317,18 +317,36 @@ def test_the_run_is_in_mlflow_with_a_model_that_predicts(discs, toy, tmp_path, m
     for run in (parent, child):
         assert (run.data.params["method.name"], run.data.params["recipe.epochs"]) == ("ptsam", "3")
     scores = made.record.scores
-    assert parent.data.metrics["crossfit_dice"] == pytest.approx(scores.crossfit.dice)
-    assert parent.data.metrics["expected_dice"] == pytest.approx(scores.expected.dice)
-    assert len(mlflow.MlflowClient().get_metric_history(child.info.run_id, "loss")) == 3
-    model = mlflow.pyfunc.load_model("models:/discs_ v1_0_ final-specialist/1")
+    assert parent.data.metrics["dice/cross_fitted"] == pytest.approx(scores.crossfit.dice)
+    assert parent.data.metrics["dice/expected"] == pytest.approx(scores.expected.dice)
+    assert len(mlflow.MlflowClient().get_metric_history(child.info.run_id, "loss/dice")) == 3
+    model = mlflow.pyfunc.load_model("models:/v1_0_ final/1")
     image = np.asarray(Image.open(discs / "images" / "disc00.png"))
     answer = model.predict(image[None])
     assert np.array_equal(answer["mask"][0].astype(bool), made.predict(image))
     assert np.allclose(answer["probability"][0], made.probability(image))
     assert model.input_example.shape == (1, 64, 64, 3)
-    (version,) = mlflow.MlflowClient().search_model_versions("name='discs_ v1_0_ final-specialist'")
-    assert version.tags["ptsam.members"] == "ptsam"
-    assert float(version.tags["ptsam.expected_dice"]) == pytest.approx(scores.expected.dice, abs=1e-4)
+    (version,) = mlflow.MlflowClient().search_model_versions("name='v1_0_ final'")
+    for tags in (version.tags, parent.data.tags):
+        assert (tags["ptsam.members"], tags["ptsam.method"]) == ("ptsam", "ptsam")
+        assert float(tags["ptsam.expected_dice"]) == pytest.approx(scores.expected.dice, abs=1e-4)
+    (used,) = parent.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == (discs.name, made.record.data.fingerprint[:36])
+    assert parent.info.end_time - parent.info.start_time == pytest.approx(1000 * made.record.cost.seconds, abs=2)
+    assert parent.data.metrics["cost/seconds"] == made.record.cost.seconds
+    assert f"**{100 * scores.expected.dice:.1f}**" in parent.data.tags["mlflow.note.content"]
+
+    # Inside a run of the user's own script it is a child, and that run goes on.
+    with mlflow.start_run() as outer:
+        quick(discs, toy, track=True, out="v1.0: final", force=True)
+        assert mlflow.active_run().info.run_id == outer.info.run_id
+    (inner,) = mlflow.search_runs(
+        experiment_names=["Default"],
+        filter_string=f"tags.mlflow.parentRunId = '{outer.info.run_id}'",
+        output_format="list",
+    )
+    assert (inner.info.run_name, inner.info.status) == ("v1.0: final", "FINISHED")
+    assert len(mlflow.MlflowClient().search_model_versions("name='v1_0_ final'")) == 2
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -339,7 +357,9 @@ def test_a_tracking_server_that_is_down_costs_nothing(discs, toy, tmp_path, monk
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     mlflow.set_tracking_uri(None)
     quick(discs, toy, track=True, terminal=Terminal())
-    assert "Logging to MLflow failed (MlflowException). The specialist is not affected." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Logging to MLflow failed (MlflowException: API request to http://127.0.0.1:9/" in said
+    assert "). The specialist is not affected." in said
     load_specialist(tmp_path / "discs-specialist")
 
 

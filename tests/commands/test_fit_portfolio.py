@@ -136,13 +136,13 @@ def test_in_mlflow_the_fit_is_a_parent_run_and_its_members_are_children(discs, s
     for tried in record.choice.tried:
         child = children[tried.name]
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert child.data.metrics["crossfit_dice"] == pytest.approx(tried.dice)
+        assert child.data.metrics["dice/cross_fitted"] == pytest.approx(tried.dice)
         assert child.data.tags["ptsam.chosen"] == str(tried.name in weights)
         if tried.name in weights:
             assert float(child.data.tags["ptsam.weight"]) == weights[tried.name]
-            assert len(store.get_metric_history(child.info.run_id, "loss")) == 8
+            assert len(store.get_metric_history(child.info.run_id, "loss/total")) == 8
     assert parent.data.params["members"] == ", ".join(weights)
-    assert parent.data.metrics["expected_dice"] == pytest.approx(record.scores.expected.dice)
+    assert parent.data.metrics["dice/expected"] == pytest.approx(record.scores.expected.dice)
     assert mlflow.active_run() is None
 
 

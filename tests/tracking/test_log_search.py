@@ -1,11 +1,14 @@
 """MLflow gets every event once, whenever it is there; a server that is not costs nothing."""
 
+import time
+
 import mlflow
 import pytest
 
 from ptsam_auto.experiment.journal import Journal
 from ptsam_auto.search.record import Ended, Measured, Rung, Started
 from ptsam_auto.tracking.log_search import EXPERIMENT, SearchLog
+from ptsam_auto.tracking.store import described, how_to_browse, without_secrets
 from tests.search.toys import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about SQLAlchemy and others
@@ -43,7 +46,7 @@ def runs(store):
 
 
 def test_a_parent_and_a_child_a_trial(store, tmp_path):
-    write(tmp_path, *trial(0), *trial(1, 0.6), *trial(2, state="failed"))
+    write(tmp_path, *trial(0), *trial(1, 0.6), *trial(2, state="failed"), *trial(3, 0.9, "stopped"))
     (tmp_path / "history.svg").write_text("<svg/>")
     address, _ = send(tmp_path, [tmp_path / "history.svg"])
     assert address == f"sqlite:///{tmp_path}/lab.db"
@@ -54,15 +57,53 @@ def test_a_parent_and_a_child_a_trial(store, tmp_path):
     assert parent.data.tags["ptsam.fingerprint.discs"] == "f" * 64
     artifacts = [one.path for one in store.list_artifacts(parent.info.run_id)]
     assert artifacts == ["figures", "search.json", "toy.yaml"]
-    assert set(children) == {"trial 0", "trial 1", "trial 2"}
+    assert set(children) == {"trial 0", "trial 1", "trial 2", "trial 3"}
     child = children["trial 1"]
     assert child.data.params == {"backbone": "nano", "adapt": "decoder", "recipe.epochs": "1"}
-    history = store.get_metric_history(child.info.run_id, "dice")
+    history = store.get_metric_history(child.info.run_id, "dice/held_out")
     assert [(point.step, pytest.approx(point.value)) for point in history] == [(20, 0.65), (40, 0.7)]
-    assert child.data.metrics["dice discs split 1"] == pytest.approx(0.8)
-    assert child.data.metrics["dice discs"] == pytest.approx(0.7)
+    assert child.data.metrics["dice_of_split/discs 1"] == pytest.approx(0.8)
+    assert child.data.metrics["dice_of_dataset/discs"] == pytest.approx(0.7)
     assert child.info.end_time - child.info.start_time == 5000
     assert (children["trial 2"].info.status, children["trial 2"].data.tags["ptsam.error"]) == ("FAILED", "too hot")
+    assert children["trial 3"].info.status == "KILLED", "ASHA stopped it"
+    assert parent.data.metrics["dice/held_out"] == pytest.approx(0.7), "of the finished ones"
+    assert (parent.data.metrics["trials/finished"], parent.data.metrics["trials/stopped"]) == (2, 1)
+    (used,) = parent.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("discs", "f" * 36)
+
+
+def test_a_finished_search_keeps_its_end(store, tmp_path):
+    write(tmp_path, *trial(0))
+    send(tmp_path)
+    ended = runs(store)[0].info.end_time
+    time.sleep(0.01)
+    send(tmp_path)
+    assert runs(store)[0].info.end_time == ended
+
+
+def test_no_password_reaches_the_disk_or_a_message(store, tmp_path, monkeypatch):
+    secret = "http://me:hunter2@127.0.0.1:9/?token=hunter3"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri(None)
+    write(tmp_path, *trial(0))
+    log = send(tmp_path)[1]
+    assert "hunter" not in log.problem
+    assert how_to_browse(secret) == "http://127.0.0.1:9/"
+    assert (
+        without_secrets("sqlite:////lab/mlflow.db and http://a.b:5000/x")
+        == "sqlite:////lab/mlflow.db and http://a.b:5000/x"
+    )
+    assert described(ValueError("no http://u:p@host/a?x=1 there")) == "ValueError: no http://host/a there"
+
+
+def test_an_experiment_that_the_user_names_is_used(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ours")
+    write(tmp_path, *trial(0))
+    assert send(tmp_path)[0]
+    assert store.get_experiment_by_name(EXPERIMENT) is None
+    assert len(store.search_runs([store.get_experiment_by_name("ours").experiment_id])) == 2
 
 
 def test_what_was_sent_is_not_sent_again_and_what_is_new_joins_it(store, tmp_path):
@@ -76,7 +117,7 @@ def test_what_was_sent_is_not_sent_again_and_what_is_new_joins_it(store, tmp_pat
     assert set(children) == {"trial 0", "trial 1"}
     for child in children.values():
         assert child.info.status == "FINISHED"
-        assert [point.step for point in store.get_metric_history(child.info.run_id, "dice")] == [20, 40]
+        assert [point.step for point in store.get_metric_history(child.info.run_id, "dice/held_out")] == [20, 40]
 
 
 def test_a_server_that_is_down_loses_nothing(store, tmp_path, monkeypatch):
@@ -112,4 +153,4 @@ def test_a_server_that_goes_away_and_comes_back_gets_the_rest(store, tmp_path, m
     assert log.finish([], done=True)
     _, children = runs(store)
     assert set(children) == {"trial 0", "trial 1", "trial 2"}
-    assert all(len(store.get_metric_history(run.info.run_id, "dice")) == 2 for run in children.values())
+    assert all(len(store.get_metric_history(run.info.run_id, "dice/held_out")) == 2 for run in children.values())
