@@ -276,7 +276,8 @@ class Chooser:
         for among in (promising, promising[:1]):
             for share in np.linspace(1.0, LEAST_GROWTH * self._course.share, 20):
                 trials = [Trial(index, float(share)) for index in among]
-                needed = sum(self._duration(trial, self._views(trial.candidate)) for trial in trials)
+                again = [trial for trial in trials if self._best_of(trial.candidate)[0].share < share]
+                needed = sum(self._duration(trial, self._views(trial.candidate)) for trial in again)
                 of_mixture = sum(self._final_duration(Trial(index, float(share))) for index in mixture)
                 if needed + max(of_mixture, *map(self._final_duration, trials)) <= self._remaining:
                     return float(share)

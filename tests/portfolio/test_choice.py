@@ -249,3 +249,19 @@ def test_a_damaged_plan_is_made_again(backbone, start, tmp_path):
     world = World()
     made = start([candidate(backbone, world, "mine")], task(tmp_path), world).choose()
     assert made.scores.dice == 1.0
+
+
+def test_a_member_that_was_looked_at_long_enough_takes_no_time_from_the_second_look_at_others(
+    backbone, start, tmp_path
+):
+    """Deep prompts get a fifth of their steps at once; a second look at a quick member then is still affordable."""
+    world = World()
+    slow = candidate(backbone, world, "slow", sees_left, price=100, epochs=100)
+    quick = candidate(backbone, world, "quick", sees_right)
+    chooser = start([slow, quick], task(tmp_path, seconds=205), world)
+    made = chooser.choose()
+    looks = [(name, share) for name, _, share in world.trained]
+    assert looks[:8] == [("slow", 0.2)] * 4 + [("quick", 0.1)] * 4
+    assert {name for name, _ in looks[8:]} == {"quick"}
+    assert all(0.15 <= share <= 0.25 for _, share in looks[8:])
+    assert made.shares == (1.0, 1.0)
