@@ -256,12 +256,12 @@ def test_a_member_that_was_looked_at_long_enough_takes_no_time_from_the_second_l
 ):
     """Deep prompts get a fifth of their steps at once; a second look at a quick member then is still affordable."""
     world = World()
-    slow = candidate(backbone, world, "slow", sees_left, price=100, epochs=100)
-    quick = candidate(backbone, world, "quick", sees_right)
+    slow = candidate(backbone, world, "slow", sees_most, price=100, epochs=100)
+    quick = candidate(backbone, world, "quick", sees_most)
     chooser = start([slow, quick], task(tmp_path, seconds=205), world)
     made = chooser.choose()
     looks = [(name, share) for name, _, share in world.trained]
     assert looks[:8] == [("slow", 0.2)] * 4 + [("quick", 0.1)] * 4
     assert {name for name, _ in looks[8:]} == {"quick"}
-    assert all(0.15 <= share <= 0.25 for _, share in looks[8:])
-    assert made.shares == (1.0, 1.0)
+    assert all(0.15 <= share <= 0.35 for _, share in looks[8:])
+    assert made.shares == (1.0,)
