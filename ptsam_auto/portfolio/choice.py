@@ -39,7 +39,7 @@ from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
 
 SCREENING = 0.25  # largest fraction of the budget for the first look at all members
 LARGEST_SHARE, SMALLEST_SHARE = 0.25, 0.1  # fraction of a member's steps in that look
-FEWEST_STEPS = 20  # A look has at least so many; fewer say nothing about a member.
+FEWEST_STEPS = 40  # A look has at least so many; fewer say nothing about a member.
 LEAST_GROWTH = 1.5  # A second look has at least so many times the steps of the first.
 CLEARLY_WORSE = 2.0  # standard errors behind the best, after which a member is not looked at again
 PLAN_FILE = "plan.json"

@@ -83,11 +83,11 @@ def test_the_budget_is_kept_and_what_does_not_fit_is_named_with_its_time(backbon
 
 
 def test_a_member_with_few_steps_is_not_judged_by_a_handful_of_them(backbone, start, tmp_path):
-    """Deep prompts learn in 100 steps; after 10 of them they are still nothing."""
+    """Deep prompts learn in 200 steps; after 20 of them they are still nothing."""
     world = World()
     candidates = [
         candidate(backbone, world, "many steps", sees_most),
-        candidate(backbone, world, "few steps", epochs=100),
+        candidate(backbone, world, "few steps", epochs=200),
     ]
     made = start(candidates, task(tmp_path, seconds=60), world).choose()
     first = {name: share for name, _, share in reversed(world.trained)}
@@ -256,7 +256,7 @@ def test_a_member_that_was_looked_at_long_enough_takes_no_time_from_the_second_l
 ):
     """Deep prompts get a fifth of their steps at once; a second look at a quick member then is still affordable."""
     world = World()
-    slow = candidate(backbone, world, "slow", sees_most, price=100, epochs=100)
+    slow = candidate(backbone, world, "slow", sees_most, price=100, epochs=200)
     quick = candidate(backbone, world, "quick", sees_most)
     chooser = start([slow, quick], task(tmp_path, seconds=205), world)
     made = chooser.choose()
