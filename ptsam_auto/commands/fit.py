@@ -229,19 +229,24 @@ def _overlap_warning(candidates: Sequence[Candidate], images: Sequence[Pair]) ->
 
 
 def _check_workers(candidates: Sequence[Candidate], options: FitOptions) -> None:
-    for candidate in candidates:
-        trainer = candidate.plan.trainer
-        if options.workers > 1 and isinstance(trainer, SamTrainer):
-            WorkerGroup(0, options.workers).check(trainer.settings.recipe.batch_size)
+    """Raise ConfigError if the user's own configuration has a batch that the workers cannot divide."""
+    trainer = candidates[0].plan.trainer
+    if len(candidates) == 1 and options.workers > 1 and isinstance(trainer, SamTrainer):
+        WorkerGroup(0, options.workers).check(trainer.settings.recipe.batch_size)
 
 
 def _distributed(options: FitOptions, trainer: SamTrainer) -> Trainer:
-    """Return the trainer with several workers if more than one is requested."""
-    if options.workers == 1:
+    """Return the trainer with as many of the requested workers as can divide its batch.
+
+    The members of the portfolio have different batches; all workers take part in their cross-fitting.
+    """
+    batch = trainer.settings.recipe.batch_size
+    workers = max(number for number in range(1, options.workers + 1) if batch % number == 0)
+    if workers == 1:
         return trainer
     from ptsam_auto.distributed.workers_trainer import WorkersTrainer
 
-    return WorkersTrainer(trainer, options.workers, options.storage, options.address)
+    return WorkersTrainer(trainer, workers, options.storage, options.address)
 
 
 @contextmanager

@@ -30,6 +30,8 @@ SLIDE_SUFFIXES = (".svs",)  # a TIFF with levels
 EXPECTED = "the content of a PNG, JPEG, BMP or TIFF file"
 SPECIALIST, SOURCE = "ptsam-auto specialist", "ptsam-auto source"  # text chunks of the PNG masks that predict writes
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Pillow opens only these; it would also start Ghostscript for an EPS that is called .png.
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "WEBP", "JPEG2000")
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "JPEG2000")
 MOVING_FORMATS = ("GIF", "WEBP", "PNG")  # formats whose frames are pages; the other frames of an MPO are previews
 HEADER_BYTES = 512
@@ -150,7 +152,7 @@ def pages_of_file(path: Path, *, planes: Planes = "guess") -> Pages:
 
             return open_volume(path).pages
         if not _header(path).startswith(TIFF_STARTS):
-            with Image.open(path) as opened:
+            with Image.open(path, formats=FORMATS) as opened:
                 frames = _frames(opened)
             return Pages("T", (frames,)) if frames > 1 else Pages()
         from ptsam_auto.data.tiff import Stack
@@ -264,7 +266,7 @@ def _frames(opened: Image.Image) -> int:
 
 
 def _decode_picture(path: Path, header: bytes, page: int | None) -> Raster:
-    with Image.open(path) as opened:
+    with Image.open(path, formats=FORMATS) as opened:
         _check_single(path, _frames(opened), page)
         if page:
             opened.seek(page)

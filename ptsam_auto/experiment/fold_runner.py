@@ -13,6 +13,7 @@ from ptsam_auto.files import write_text
 from ptsam_auto.terminal import NoteTerminal, repeatedly
 
 PROGRESS_FILE = "progress.txt"  # In the folder of a fold; another process writes what it is doing.
+START_SECONDS = 0.5  # time that each process waits after its start
 POLL_SECONDS = 0.5  # Interval at which the progress is written and read.
 
 Work = Callable[[int], str | None]  # It runs an item by its number, and returns the message of an error or None.
@@ -33,6 +34,9 @@ class FoldRunner(Protocol):
     def worth_from(self) -> float:
         """Return the duration of the work, seconds, from which on the runner is worth its start."""
 
+    def start(self) -> None:
+        """Start what it needs, so that this takes no time from the first cross-fit."""
+
     def run(self, cross_fits: Sequence[CrossFitting], show: Callable[[str], None]) -> None:
         """Run all folds that are not finished.
 
@@ -52,6 +56,9 @@ class InThisProcess:
     at_once: int = 1
     threads: int | None = None
     worth_from: float = 0.0
+
+    def start(self) -> None:
+        """See `FoldRunner`; there is nothing to start."""
 
     def run(self, cross_fits: Sequence[CrossFitting], show: Callable[[str], None]) -> None:
         """See `FoldRunner`."""
@@ -79,6 +86,10 @@ class InOtherProcesses:
     threads: int
     worth_from: float = 0.0
 
+    def start(self) -> None:
+        """See `FoldRunner`: start the processes, and let each import what a training needs."""
+        self.each(_import, self.at_once)
+
     def run(self, cross_fits: Sequence[CrossFitting], show: Callable[[str], None]) -> None:
         """See `FoldRunner`."""
         items = [(cross_fit, number) for cross_fit in cross_fits for number in cross_fit.missing]
@@ -88,6 +99,12 @@ class InOtherProcesses:
             messages = self.each(partial(_run, items, min(self.at_once, len(items))), len(items))
         if failed := [message for message in messages if message is not None]:
             raise PtsamError(failed[0])
+
+
+def _import(number: int) -> None:  # noqa: ARG001 - each process does the same
+    import albumentations  # noqa: F401 - imported late elsewhere, because it is slow
+
+    time.sleep(START_SECONDS)  # so that no process does this twice and another one not at all
 
 
 def _show_of(show: Callable[[str], None], name: str, note: str) -> None:

@@ -19,7 +19,7 @@ from ptsam_auto.methods.prompt_free import PromptFreeSam, blend
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.training import feature_files
 
-FILE_FORMAT = 2  # Format version of the files; it is part of the hash in their names.
+FILE_FORMAT = 3  # Format version of the files; it is part of the hash in their names.
 
 
 @dataclass(frozen=True)

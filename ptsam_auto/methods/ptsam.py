@@ -9,6 +9,8 @@ from ptsam_auto.adapt.prompts import new_decoder_prompts, new_encoder_prompts
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods.prompt_free import PromptFreeSam, check_output
 
+MOST_PROMPTS = 1_000  # More is no prompt tuning any more, or a damaged file.
+
 
 @dataclass(frozen=True)
 class PTSAMConfig:
@@ -41,10 +43,12 @@ class PTSAMConfig:
     scale: str = "absolute"
 
     def __post_init__(self) -> None:
-        if self.decoder_prompts < 1:
-            raise ConfigError(f"method.decoder_prompts is {self.decoder_prompts}; expected at least 1.")
-        if self.encoder_prompts < 0:
-            raise ConfigError(f"method.encoder_prompts is {self.encoder_prompts}; expected 0 (frozen) or more.")
+        if not 1 <= self.decoder_prompts <= MOST_PROMPTS:
+            raise ConfigError(f"method.decoder_prompts is {self.decoder_prompts}; expected 1 to {MOST_PROMPTS}.")
+        if not 0 <= self.encoder_prompts <= MOST_PROMPTS:
+            raise ConfigError(
+                f"method.encoder_prompts is {self.encoder_prompts}; expected 0 (frozen) to {MOST_PROMPTS}."
+            )
         if not self.prompt_std > 0:
             raise ConfigError(f"method.prompt_std is {self.prompt_std}; expected a number above 0.")
         check_output(self.mask_token, self.tiles, self.scale)

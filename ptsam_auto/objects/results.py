@@ -122,7 +122,7 @@ class ObjectResults:
         return self.measure or "geojson" in self.exports
 
     def _page(self, source: Source, number: int, size: PixelSize | None) -> Page:
-        with Image.open(self.folder / f"{source.names[number]}.png") as mask:
+        with Image.open(self.folder / f"{source.names[number]}.png", formats=["PNG"]) as mask:
             labels = separated(np.asarray(mask) > 0, self.settings)
         values = stored_values(source.image, number) if self._are_measured else None
         return Page(source.names[number], labels, values, size)

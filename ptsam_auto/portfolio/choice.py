@@ -176,6 +176,7 @@ class Chooser:
         self._results: dict[Trial, CrossFit] = {}
         self._estimated = self._needed = 0.0  # durations of the trials so far, seconds
         self._began = time.perf_counter()
+        self._is_started = False
         self._runner = task.runner if self._is_worth(task.runner) else IN_THIS_PROCESS
         key = _key(candidates, task)
         earlier = _earlier_course(task.folder, key)
@@ -443,6 +444,9 @@ class Chooser:
         """Run trials, at the same time if the runner does."""
         cross_fits = {trial: self._cross_fitting(trial) for trial in trials}
         is_new = all(len(one.missing) == len(one.folds) for one in cross_fits.values())
+        if not self._is_started and any(one.missing for one in cross_fits.values()):
+            self._runner.start()
+            self._is_started = True
         began = time.perf_counter()
         self._runner.run(list(cross_fits.values()), show)
         if self._task.seconds is not None and is_new:

@@ -68,6 +68,9 @@ class Cost:
         self._tiles = tiles * len(pairs) / len(looked_at)
         with _threads(threads):
             self._speed = _measured(trainer, device)
+        # The training on all images is alone, so it has all threads of this process.
+        is_alone = threads is None or threads == torch.get_num_threads()
+        self._final_step = self._speed.step if is_alone else _measured(trainer, device).step
 
     @property
     def per_image(self) -> float:
@@ -92,7 +95,7 @@ class Cost:
         """Return the duration of the training on all images, seconds; see `cross_fit` for the arguments."""
         views = self.views(share, self._train)
         new_views = max(0, views - views_before) * self._images + views * (self._train - self._images)
-        return new_views * self._speed.encode + shortened(self._recipe, share).steps * self._speed.step
+        return new_views * self._speed.encode + shortened(self._recipe, share).steps * self._final_step
 
     def views(self, share: float, images: int) -> int:
         """Return the number of views of each image that a training encodes."""

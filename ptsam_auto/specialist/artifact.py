@@ -343,6 +343,12 @@ def _load_weights(model: Model, path: Path, prefix: str = "") -> None:
     learned = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     if {name: t.shape for name, t in learned.items()} != {name: t.shape for name, t in parameters.items()}:
         raise SpecialistError(f"{path} is damaged or does not belong to its {RECORD_FILE}. Run fit again.")
+    for name, tensor in learned.items():
+        if tensor.dtype != parameters[name].dtype or not tensor.isfinite().all():
+            kind = str(parameters[name].dtype).removeprefix("torch.")
+            raise SpecialistError(
+                f"{path} is damaged: {prefix}{name} has not only finite {kind} numbers. Run fit again."
+            )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(learned[name])

@@ -66,11 +66,11 @@ def read_rows(folder: Path, names: Iterable[str], specialist: str) -> list[Row]:
     rows = []
     for name in names:
         try:
-            with Image.open(folder / f"{name}.png") as image:
+            with Image.open(folder / f"{name}.png", formats=["PNG"]) as image:
                 if image.info.get(SPECIALIST) == specialist:
                     measured = from_json(_Measured, image.info.get(ASSESSMENT, ""))
                     rows.append(Row(name, measured.confidence, measured.disagreement, measured.foreground))
-        except (OSError, RecordError):  # The image could not be predicted.
+        except (OSError, RecordError, Image.DecompressionBombError):  # The image could not be predicted.
             continue
     return rows
 

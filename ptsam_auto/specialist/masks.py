@@ -206,11 +206,11 @@ def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
             with tifffile.TiffFile(path) as tiff:
                 metadata = json.loads(tiff.pages.first.description)
         else:
-            with Image.open(path) as image:
+            with Image.open(path, formats=["PNG"]) as image:
                 metadata = dict(image.info)
         threshold = float(metadata.get(THRESHOLD, DEFAULT_THRESHOLD))
         return metadata.get(SPECIALIST), metadata.get(SOURCE), threshold
-    except (OSError, ValueError, AttributeError, tifffile.TiffFileError):
+    except (OSError, ValueError, AttributeError, tifffile.TiffFileError, Image.DecompressionBombError):
         return None, None, DEFAULT_THRESHOLD  # The file is missing, is not an image, or is not ours.
 
 

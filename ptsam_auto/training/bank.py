@@ -25,7 +25,7 @@ from ptsam_auto.training.ahead import Ahead, painters
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.views import Batch, FreshViews, Views, ViewSampler, targets
 
-LAYOUT = 3  # version of the file format; part of the hash in the file names
+LAYOUT = 4  # version of the file format; part of the hash in the file names
 VIEWS_PER_FILE = 2  # consecutive views of one image; they take one pass through the encoder
 
 
@@ -93,7 +93,7 @@ class FeatureBank:
         if self._tables:
             return 0
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._missing = [file for file, path in enumerate(self._paths) if not path.exists()]
+        self._missing = feature_files.absent(self._paths)
         total = self.encoded_views
         done = total - VIEWS_PER_FILE * len(self._missing)
         progress(done, total)

@@ -1,12 +1,14 @@
 """Saves and loads the state of a training (weights, optimiser, step, curve) in one safetensors file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ptsam_auto.files import replacing
 from ptsam_auto.training.loop import EpochReport, Training
@@ -37,26 +39,41 @@ def save(path: Path, training: Training, curve: list[EpochReport], key: str) -> 
 def load(path: Path, training: Training, key: str) -> list[EpochReport]:
     """Load a saved state into a new training and return its curve.
 
-    A file that is missing, damaged or has another key is ignored: the result is [], and training starts from the
-    beginning.
+    A file that is missing, damaged or has another key is ignored: the result is [], training starts from the beginning,
+    and the new training is unchanged.
     """
+    parameters = training.model.trainable()
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata()
-            if about["key"] != key:
+            about = file.metadata() or {}
+            if about.get("key") != key:
                 return []
-            stored = set(file.keys())
-            with torch.no_grad():
-                for name, parameter in training.model.trainable().items():
-                    parameter.copy_(file.get_tensor(name))
-                    if f"{name}/step" in stored:
-                        training.optimiser.state[parameter] = {
-                            moment: file.get_tensor(f"{name}/{moment}").to(
-                                "cpu" if moment == "step" else parameter.device
-                            )
-                            for moment in MOMENTS
-                        }
-    except (FileNotFoundError, SafetensorError):
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        step = int(about["step"])
+        curve = [EpochReport(**report) for report in json.loads(about["curve"])]
+        states = {name: _state(name, parameter, tensors) for name, parameter in parameters.items()}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return []
-    training.step = int(about["step"])
-    return [EpochReport(**report) for report in json.loads(about["curve"])]
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+            if states[name]:
+                training.optimiser.state[parameter] = states[name]
+    training.step = step
+    return curve
+
+
+def _state(name: str, parameter: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return AdamW's state of a parameter; {} if there is none.
+
+    Raises:
+        KeyError, ValueError: A tensor is missing, or is not what `save` writes.
+    """
+    state = {}
+    if f"{name}/step" in tensors:
+        for moment in MOMENTS:
+            state[moment] = tensors[f"{name}/{moment}"].to("cpu" if moment == "step" else parameter.device)
+    for tensor in (tensors[name], *(state[moment] for moment in MOMENTS[:2] if state)):
+        if tensor.shape != parameter.shape or tensor.dtype != parameter.dtype or not tensor.isfinite().all():
+            raise ValueError(f"{name} is damaged.")
+    return state

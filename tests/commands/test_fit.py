@@ -460,3 +460,20 @@ def test_a_specialist_shows_itself_in_one_line(discs, toy):
     assert re.fullmatch(
         r"Specialist\(6 images of discs; ptsam 100 %; expected Dice [\d.]+ \([\d.]+ to [\d.]+\)\)", shown
     )
+
+
+@pytest.mark.parametrize(("batch", "workers"), [(1, 1), (2, 2), (3, 3), (4, 4), (6, 3)])
+def test_a_member_is_trained_by_as_many_workers_as_divide_its_batch(toy, batch, workers):
+    """The members of the portfolio have different batches, and four workers were asked for."""
+    from types import SimpleNamespace
+
+    from ptsam_auto.commands.fit import _distributed
+    from ptsam_auto.methods.ptsam import PTSAMConfig
+    from ptsam_auto.sam import checkpoint
+    from ptsam_auto.training.recipe import Recipe
+    from ptsam_auto.training.settings import Settings
+    from ptsam_auto.training.trainer import SamTrainer
+
+    trainer = SamTrainer(checkpoint.load(toy), Settings(PTSAMConfig(), Recipe(batch_size=batch)))
+    made = _distributed(SimpleNamespace(workers=4, storage=None, address=None), trainer)
+    assert getattr(made, "workers", 1) == workers

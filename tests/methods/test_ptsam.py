@@ -58,8 +58,8 @@ def test_only_a_frozen_encoder_counts_as_frozen():
 
 
 @pytest.mark.parametrize(("wrong", "message"), [
-    ({"decoder_prompts": 0}, "method.decoder_prompts is 0; expected at least 1."),
-    ({"encoder_prompts": -1}, "method.encoder_prompts is -1; expected 0 (frozen) or more."),
+    ({"decoder_prompts": 0}, "method.decoder_prompts is 0; expected 1 to 1000."),
+    ({"encoder_prompts": -1}, "method.encoder_prompts is -1; expected 0 (frozen) to 1000."),
     ({"mask_token": 4}, "method.mask_token is 4; SAM has four masks, 0 to 3."),
     ({"tiles": 0}, "method.tiles is 0; expected at least 1."),
     ({"prompt_std": 0}, "method.prompt_std is 0; expected a number above 0."),

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 
 from ptsam_auto.data.formats.layout import ImageFiles, relative
 from ptsam_auto.data.formats.outlines import Region, draw
+from ptsam_auto.data.raster import FORMATS
 from ptsam_auto.errors import DatasetError, Problem
 
 BOX = "a box, which is not a mask; outline the object with a polygon"
@@ -142,7 +143,7 @@ def image_size(file: Path) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file) as opened:
+            with Image.open(file, formats=[*FORMATS, "TIFF"]) as opened:
                 if opened.format != "TIFF":
                     # getexif() of a PNG without EXIF data at its start would decode all of its pixels.
                     known = opened.format != "PNG" or "exif" in opened.info
