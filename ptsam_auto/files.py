@@ -49,8 +49,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file atomically; see `replacing`."""
-    write_bytes(path, text.encode())
+    """Write a UTF-8 file atomically; see `replacing`. What cannot be UTF-8, as in some file names, gets a backslash."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - JSON

@@ -1,5 +1,6 @@
 """Console output: messages, progress bars and results."""
 
+import re
 import sys
 import threading
 import time
@@ -10,7 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LOG_SECONDS = 60.0  # Interval of the lines that show the progress if the output is not a terminal.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 DEFAULT_WIDTH = 140  # Width of a table in characters if standard output is not a terminal.
+
+
+def printable(text: str) -> str:
+    r"""Return a text without characters that a terminal would obey or cannot show, as in a hostile file name.
+
+    They are written as \x1b or \udce4; lines and tabulators are kept.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 class Terminal:
@@ -45,11 +56,11 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a message without markup."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     def result(self, text: str) -> None:
         """Print a result to standard output without markup."""
-        self.out.print(text, markup=False, soft_wrap=True)
+        self.out.print(printable(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, stage: str) -> Iterator[Callable[..., None]]:
@@ -69,7 +80,7 @@ class Terminal:
 
             def update(done: int, total: int, note: str = "") -> None:
                 nonlocal printed
-                progress.update(task, completed=done, total=total or None, note=note, visible=True)
+                progress.update(task, completed=done, total=total or None, note=printable(note), visible=True)
                 # A log file shows a bar only at its end.
                 if not self.console.is_terminal and time.monotonic() - printed > LOG_SECONDS:
                     printed = time.monotonic()

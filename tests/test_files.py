@@ -56,3 +56,9 @@ def test_text_files_name_their_encoding_or_a_file_name_with_an_omega_breaks_wind
             if name == "read_text" or (name == "open" and modes and modes[0] in ("r", "w", "a", "x")):
                 unnamed.append(f"{path.name}:{call.lineno}")
     assert unnamed == []
+
+
+def test_a_name_that_is_not_utf_8_breaks_no_text_file(tmp_path):
+    """Such as a file name from a Windows share in Latin-1."""
+    write_text(tmp_path / "report.html", "Fl\udce4che.png")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == r"Fl\udce4che.png"

@@ -35,3 +35,15 @@ def test_notes_stand_for_bars():
     with NoteTerminal(notes.append).bar("Encoding") as update:
         update(3, 20)
     assert notes == ["encoding 3/20"]
+
+
+def test_a_hostile_file_name_cannot_command_the_terminal():
+    log, out = io.StringIO(), io.StringIO()
+    terminal = Terminal(Console(file=log, width=200), Console(file=out, width=200))
+    name = "a\x1b]0;owned\x07 [red]b[/red]\x9b2J\udce4.png"
+    terminal.say(f"Reading {name}\n\tnext")
+    terminal.result(name)
+    shown = r"a\x1b]0;owned\x07 [red]b[/red]\x9b2J\udce4.png"
+    assert log.getvalue().splitlines()[0] == f"Reading {shown}"
+    assert log.getvalue().splitlines()[1].strip() == "next"
+    assert out.getvalue() == f"{shown}\n"

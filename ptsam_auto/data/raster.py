@@ -31,7 +31,7 @@ EXPECTED = "the content of a PNG, JPEG, BMP or TIFF file"
 SPECIALIST, SOURCE = "ptsam-auto specialist", "ptsam-auto source"  # text chunks of the PNG masks that predict writes
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Pillow opens only these; it would also start Ghostscript for an EPS that is called .png.
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "WEBP", "JPEG2000")
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "JPEG2000")
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "JPEG2000")
 MOVING_FORMATS = ("GIF", "WEBP", "PNG")  # formats whose frames are pages; the other frames of an MPO are previews
 HEADER_BYTES = 512

@@ -2,19 +2,18 @@
 
 import os
 import textwrap
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 
 from ptsam_auto.errors import BackboneError
 from ptsam_auto.files import file_sha256, json_sha256, replacing
+from ptsam_auto.sam.download import DownloadError, download
 from ptsam_auto.sam.network import ARCHITECTURES, Architecture, SamNetwork, build, from_state
 from ptsam_auto.sam.pixels import Pixels
 from ptsam_auto.sam.tensors import NotASam, sam_tensors
@@ -25,10 +24,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Official:
-    """A checkpoint that its authors publish."""
+    """A checkpoint that its authors publish.
+
+    Args:
+        url: Address.
+        sha256: SHA-256 of the file.
+        most_bytes: Largest size of the file, bytes; a server that sends more is refused.
+    """
 
     url: str
     sha256: str
+    most_bytes: int = 2_700_000_000
 
     @property
     def filename(self) -> str:
@@ -50,6 +56,7 @@ OFFICIAL = {
     "mobile_sam": Official(
         "https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt",
         "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        most_bytes=40_728_226,
     ),
 }
 RANDOM, RANDOM_SEED = "random:", 0  # prefix of a random network's name, and torch's seed for its weights
@@ -85,7 +92,6 @@ PACKAGED = {
     ),
 }
 NAMES = ("vit_b", "vit_l", "vit_h", "mobile_sam", "lite_medsam", "nano")
-NETWORK_TIMEOUT = 5  # seconds without an answer; short, so that a firewall that drops packets does not delay the start
 
 
 @dataclass(frozen=True)
@@ -285,23 +291,14 @@ def _download_if_missing(official: Official, progress: Progress) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
-            _download(official.url, unfinished, progress)
+            download(official.url, unfinished, official.most_bytes, progress)
             _verify(unfinished, official.sha256, f"the download from {official.url}")
-    except (URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
+    except (DownloadError, OSError) as error:
         raise BackboneError(
-            f"cannot download {official.url}: {reason}.\n"
+            f"cannot download {official.url}: {error}.\n"
             f"Download it on another machine and copy it to {path}; or use --backbone nano."
         ) from None
     return path
-
-
-def _download(url: str, to: Path, progress: Progress) -> None:
-    with urllib.request.urlopen(url, timeout=NETWORK_TIMEOUT) as answer, to.open("wb") as file:
-        total, done = int(answer.headers.get("Content-Length", 0)), 0
-        while chunk := answer.read(1 << 20):
-            file.write(chunk)
-            progress(done := done + len(chunk), total)
 
 
 def _verify(path: Path, sha256: str, what: str) -> None:

@@ -234,3 +234,12 @@ def test_an_odd_private_tag_does_no_harm(tmp_path):
     content = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(content.replace(b"\xe8\xfd\x03\x00", b"\xe8\xfd\x63\x00"))  # of type 99
     assert np.array_equal(read_image(tmp_path / "a.tif"), picture())
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "PCX", "TGA", "SGI"])
+def test_a_file_of_another_kind_that_is_called_png_is_not_opened(tmp_path, kind):
+    """Pillow would start Ghostscript for an EPS."""
+    Image.fromarray(picture()).save(tmp_path / "a.png", format=kind)
+    with pytest.raises(DatasetError) as error:
+        read_image(tmp_path / "a.png")
+    assert "expected the content of a PNG, JPEG, BMP or TIFF file" in str(error.value)

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from ptsam_auto.errors import SpecialistError
 from ptsam_auto.files import file_sha256
@@ -156,3 +158,31 @@ def test_damaged_tensors(saved):
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
     assert str(error.value) == (f"{path} is damaged or does not belong to its specialist.json. Run fit again.")
+
+
+@pytest.mark.parametrize("bad", [
+    lambda t: torch.full_like(t, float("nan")),
+    lambda t: torch.full_like(t, float("inf")),
+    lambda t: t.to(torch.int8),
+    lambda t: t.bool(),
+    lambda t: t.to(torch.complex64),
+    lambda t: t.half(),
+])  # fmt: skip
+def test_learned_numbers_that_are_no_numbers_do_not_give_empty_masks(saved, bad):
+    folder, _ = saved
+    path = folder / "specialist.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file({**tensors, name: bad(tensors[name])}, path)
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(folder)
+    assert str(error.value) == f"{path} is damaged: {name} has not only finite float32 numbers. Run fit again."
+
+
+def test_an_absurd_number_of_prompts_asks_for_no_memory(saved):
+    folder, _ = saved
+    about = json.loads((folder / "specialist.json").read_text())
+    about["members"][0]["method"]["decoder_prompts"] = 10**12
+    (folder / "specialist.json").write_text(json.dumps(about))
+    with pytest.raises(SpecialistError, match="is damaged"):
+        load_specialist(folder)

@@ -128,3 +128,20 @@ def test_pixels_that_take_no_part_are_padding_to_the_loss_in_banks_as_in_fresh_v
         assert torch.equal(ours.target_BSS, theirs.target_BSS)
         assert not (ours.target_BSS * (1 - ours.inside_BSS)).any()
     assert kept.draw(0).inside_BSS.sum() < padding.sum()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped"])
+def test_a_damaged_file_is_said_and_made_again(tmp_path, model, damage, caplog):
+    whole = bank(tmp_path, model).draw(0)
+    path = sorted(tmp_path.glob("*.arrow"))[0]
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        # In the middle of the features.
+        content[len(content) // 2] ^= 1
+    path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "flipped": content}[damage])
+    again = bank(tmp_path, model).draw(0)
+    assert f"{path} is damaged; it is made again." in caplog.text
+    assert torch.equal(whole.features_B256GG, again.features_B256GG)
+    caplog.clear()
+    bank(tmp_path, model)
+    assert not caplog.text

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from ptsam_auto.errors import PtsamError
 from ptsam_auto.methods.ptsam import PTSAMConfig, build
@@ -51,6 +53,34 @@ def test_another_runs_checkpoint_or_a_damaged_one_starts_anew(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     assert resume.load(path, other, "key") == []
     assert resume.load(tmp_path / "absent.safetensors", other, "key") == []
+
+
+@pytest.mark.parametrize("wrong", [
+    {"metadata": None},
+    {"metadata": {"key": "key", "step": "two", "curve": "[]"}},
+    {"metadata": {"key": "key", "step": "2", "curve": "[{}]"}},
+    {"metadata": {"key": "key", "step": "2", "curve": "{"}},
+    {"metadata": {"key": "key", "step": "2"}},
+    {"nan": "decoder_prompts"},
+    {"nan": "encoder_prompts/exp_avg"},
+    {"missing": "encoder_prompts/exp_avg"},
+    {"missing": "decoder_prompts"},
+])  # fmt: skip
+def test_a_checkpoint_that_is_damaged_inside_counts_as_none_and_changes_nothing(tmp_path, wrong):
+    path = tmp_path / "run.safetensors"
+    training, views = fresh()
+    resume.save(path, training, [next(epochs(training, views, RECIPE))], "key")
+    with safe_open(path, framework="pt") as file:
+        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if "nan" in wrong:
+        tensors[wrong["nan"]] = torch.full_like(tensors[wrong["nan"]], float("nan"))
+    tensors.pop(wrong.get("missing"), None)
+    save_file(tensors, path, metadata=wrong.get("metadata", about))
+    other, _ = fresh()
+    before = {name: tensor.clone() for name, tensor in other.model.trainable().items()}
+    assert resume.load(path, other, "key") == []
+    assert (other.step, len(other.optimiser.state)) == (0, 0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.model.trainable().items())
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_advice():
