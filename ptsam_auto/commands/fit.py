@@ -268,10 +268,9 @@ def _say_choice(choice: Choice, candidates: Sequence[Candidate], terminal: Termi
     """Say what was chosen and why."""
     if len(candidates) == 1:
         return
-    for tried in sorted(choice.tried, key=lambda each: -each.scores.dice - each.outlook):
+    for tried in sorted(choice.tried, key=lambda each: -each.scores.dice):
         steps = "" if tried.share == 1 else f", with {100 * tried.share:.0f} % of its steps"
-        more = f"; {100 * tried.outlook:.1f} more are expected with all" if tried.outlook else ""
-        terminal.say(f"  {tried.name}: Dice {100 * tried.scores.dice:.1f} by cross-fitting{steps}{more}")
+        terminal.say(f"  {tried.name}: Dice {100 * tried.scores.dice:.1f} by cross-fitting{steps}")
     for name, needed in choice.skipped:
         terminal.say(f"  {name}: not tried, it takes {needed}; a larger --minutes tries it")
     parts = [f"{candidates[i].name} ({100 * w:.0f} %)" for i, w in zip(choice.candidates, choice.weights, strict=True)]
@@ -358,12 +357,7 @@ def _members(choice: Choice, candidates: Sequence[Candidate], trained: Sequence[
 def _choice_record(choice: Choice, minutes: float) -> ChoiceRecord:
     tried = (
         TriedRecord(
-            one.name,
-            one.share,
-            one.scores.dice,
-            tuple(image.dice for image in one.scores.measured),
-            one.seconds,
-            one.outlook,
+            one.name, one.share, one.scores.dice, tuple(image.dice for image in one.scores.measured), one.seconds
         )
         for one in choice.tried
     )

@@ -94,4 +94,4 @@ def _candidate(member: Member, backbone: Backbone, choices: Choices, images: Seq
         settings={**member.settings, **choices.settings},
     )
     plan = registry.method(PORTFOLIO_METHOD).plan(own, backbone, images)
-    return Candidate(member.name, plan, backbone, member.growth)
+    return Candidate(member.name, plan, backbone)

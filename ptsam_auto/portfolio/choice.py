@@ -53,7 +53,6 @@ class Candidate:
         name: Name of the member.
         plan: Trainer and settings.
         backbone: Loaded backbone, or None for methods without SAM.
-        growth: Dice, 0 to 1, that it is expected to gain from its first look to all its steps; see `members.Member`.
         distributed: Function that returns the same trainer with several workers, for the training on all images; by
             default with one.
     """
@@ -61,7 +60,6 @@ class Candidate:
     name: str
     plan: Plan
     backbone: Backbone | None
-    growth: float = 0.0
     distributed: Callable[[SamTrainer], Trainer] = lambda trainer: trainer
 
 
@@ -117,14 +115,12 @@ class Tried:
         share: Fraction of its steps in the cross-fit with the most steps.
         scores: Cross-fitted scores of all images.
         seconds: Duration of all its cross-fits.
-        outlook: Dice, 0 to 1, that it is expected to gain with the rest of its steps; it counted in the choice.
     """
 
     name: str
     share: float
     scores: Scores
     seconds: float
-    outlook: float
 
 
 @dataclass(frozen=True)
@@ -330,7 +326,7 @@ class Chooser:
     def _promising(self) -> list[int]:
         """Return the candidates that can still win, alone or in a mixture; the best first."""
         tried = sorted({trial.candidate for trial in self._results})
-        dice = np.array([_measured(self._best_of(index)[1].scores) + self._outlook(index) for index in tried])
+        dice = np.array([_measured(self._best_of(index)[1].scores) for index in tried])
         best = dice[int(dice.mean(axis=1).argmax())]
         in_mixture = self._selected(tried).best_weights
         near = [
@@ -380,7 +376,7 @@ class Chooser:
                 sample, maps = pair.load(), [result.probability(number) for result in results]
                 images.append(Image.of(maps, sample.mask, sample.ignored_pixels))
         costs = [self._cost(index).per_image for index in indices] if len(indices) > 1 else [0.0]
-        return select(images, costs, [self._outlook(index) for index in indices])
+        return select(images, costs)
 
     def _mixed_scores(self, chosen: Sequence[tuple[int, float]]) -> Scores:
         """Return the cross-fitted scores of a mixture, at full resolution."""
@@ -404,7 +400,7 @@ class Chooser:
         for index in dict.fromkeys(trial.candidate for trial in self._results):
             trial, best = self._best_of(index)
             seconds = sum(result.seconds for trial, result in self._results.items() if trial.candidate == index)
-            tried.append(Tried(self._candidates[index].name, trial.share, best.scores, seconds, self._outlook(index)))
+            tried.append(Tried(self._candidates[index].name, trial.share, best.scores, seconds))
         return tuple(tried)
 
     def _skipped(self) -> tuple[tuple[str, str], ...]:
@@ -430,11 +426,6 @@ class Chooser:
         trainer = self._candidates[index].plan.trainer
         steps = trainer.settings.recipe.steps if isinstance(trainer, SamTrainer) else FEWEST_STEPS
         return Trial(index, min(1.0, max(share, FEWEST_STEPS / steps)))
-
-    def _outlook(self, index: int) -> float:
-        """Return the Dice that a candidate is expected to gain with the steps that its best cross-fit did not have."""
-        first, share = self._first_look(index, self._course.share).share, self._best_of(index)[0].share
-        return self._candidates[index].growth * (1 - share) / (1 - first) if share < 1 else 0.0
 
     def _views(self, index: int) -> int:
         """Return the number of views of each image that the trials of a candidate have encoded."""

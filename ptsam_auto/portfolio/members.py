@@ -38,8 +38,6 @@ class Member:
         adapt: "decoder" or "encoder".
         settings: Values that replace the defaults of the backbone, by field path.
         source: Why it is in the portfolio.
-        growth: Dice, 0 to 1, that it gained from the first look that `fit` takes to all its steps, on other datasets.
-            Members learn at different speeds; this makes a fair comparison of what is not trained to the end.
         needs_gpu: Whether it is skipped without a GPU, because it would take hours.
         dice: Dice in the search that chose it, 0 to 1, by dataset; {} if it was not measured.
         seconds: Duration of a training with its encoding in that search, or None.
@@ -50,7 +48,6 @@ class Member:
     adapt: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
-    growth: float = 0.0
     needs_gpu: bool = False
     dice: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
@@ -169,7 +166,7 @@ def write(path: Path, portfolio: Portfolio, *, force: bool) -> None:
     for member in portfolio.members:
         table = tomlkit.table()
         for name, value in asdict(member).items():
-            if value not in ({}, None, False, 0.0):
+            if value not in ({}, None, False):
                 table[name] = _inline(value) if isinstance(value, dict) else value
         members.append(table)
     document["member"] = members

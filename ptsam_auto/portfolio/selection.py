@@ -6,7 +6,7 @@ than one standard error of the difference, paired over the images.
 
 # M members  N pixels of an image  R rounds
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,12 +50,11 @@ class Selection:
     Args:
         weights: Weight of each member, in their order; the sum is 1.
         best_weights: Weights of the mixture with the best mean Dice, whether or not it is clearly better.
-        dice: Cross-fitted Dice of each image with these weights, with the outlook.
+        dice: Cross-fitted Dice of each image with these weights.
         single: Index of the best single member.
         gain: Mean difference between the best mixture and the best single member, Dice, 0 to 1.
         standard_error: Standard error of this difference, paired over the images.
-        candidates: Dice of each image for everything that was compared, with the outlook: the single members, then the
-            mixtures.
+        candidates: Dice of each image for everything that was compared: the single members, then the mixtures.
     """
 
     weights: tuple[float, ...]
@@ -67,24 +66,17 @@ class Selection:
     candidates: tuple[tuple[float, ...], ...]
 
 
-def select(images: Sequence[Image], costs: Sequence[float], outlook: Sequence[float] | None = None) -> Selection:
+def select(images: Sequence[Image], costs: Sequence[float]) -> Selection:
     """Choose weights for the members.
 
     Args:
         images: One or more images with foreground.
         costs: Cost of a prediction with each member, in any unit; among equally good members the cheapest is chosen.
-        outlook: Dice that each member is expected to gain with the rest of its steps. By default the members have all
-            their steps. The outlook of a mixture is the weighted mean. It counts in every comparison.
     """
     members = len(costs)
-    outlook_M = np.zeros(members) if outlook is None else np.asarray(outlook, float)
-
-    def dice_with(weights: np.ndarray) -> np.ndarray:
-        return _dice(images, weights) + weights @ outlook_M
-
-    singles = np.array([dice_with(np.eye(members)[member]) for member in range(members)])
+    singles = np.array([_dice(images, np.eye(members)[member]) for member in range(members)])
     single = best_single(singles, costs)
-    path, dice_of_path = _greedy(dice_with, single, singles)
+    path, dice_of_path = _greedy(images, single, singles)
     best = int(np.argmax(dice_of_path.mean(axis=1)))
     difference = dice_of_path[best] - singles[single]
     gain, error = float(difference.mean()), standard_error(difference)
@@ -125,16 +117,14 @@ def standard_error(differences: np.ndarray) -> float:
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else float("inf")
 
 
-def _greedy(
-    dice_with: Callable[[np.ndarray], np.ndarray], single: int, singles: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray]:
+def _greedy(images: Sequence[Image], single: int, singles: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Add the member that helps most, again and again. Return the weights and the Dice of each round's mixture."""
     members = len(singles)
     counts = np.eye(members)[single]
     path, dice_of_path = [counts], [singles[single]]
     for _ in range(MAX_ROUNDS - 1):
         mixtures = [counts + np.eye(members)[member] for member in range(members)]
-        dice = [dice_with(mixture / mixture.sum()) for mixture in mixtures]
+        dice = [_dice(images, mixture / mixture.sum()) for mixture in mixtures]
         best = int(np.argmax([of_mixture.mean() for of_mixture in dice]))
         counts = mixtures[best]
         path.append(counts / counts.sum())

@@ -156,7 +156,6 @@ class TriedRecord:
         dice: Mean cross-fitted Dice.
         dice_of_images: Cross-fitted Dice of each image with foreground.
         seconds: Duration of its cross-fits.
-        outlook: Dice, 0 to 1, that it was expected to gain with the rest of its steps; it counted in the choice.
     """
 
     name: str
@@ -164,7 +163,6 @@ class TriedRecord:
     dice: float
     dice_of_images: tuple[float, ...]
     seconds: float
-    outlook: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -135,12 +135,12 @@ def _half(truth, left):
     return np.where(sure, 0.9, np.where(truth, 0.4, 0.1))
 
 
-def candidate(backbone, world, name, sees=sees_all, price=10.0, learning_rate=0.05, epochs=EPOCHS, growth=0.0):
+def candidate(backbone, world, name, sees=sees_all, price=10.0, learning_rate=0.05, epochs=EPOCHS):
     recipe = Recipe(epochs=epochs, steps_per_epoch=1, batch_size=1, views=0, learning_rate=learning_rate)
     settings = Settings(method=PTSAMConfig(), recipe=recipe)
     trainer = FakeTrainer(backbone, settings, name=name, price=price, epochs=epochs, sees=sees, world=world)
     config = {"method": {"name": "ptsam"}, "recipe": {"learning_rate": learning_rate}}
-    return Candidate(name, Plan(trainer, "decoder", config, {}), backbone, growth)
+    return Candidate(name, Plan(trainer, "decoder", config, {}), backbone)
 
 
 def task(folder, seconds=None, images=8, folds=((0, 4), (1, 5), (2, 6), (3, 7)), seed=0):

@@ -265,16 +265,3 @@ def test_a_member_that_was_looked_at_long_enough_takes_no_time_from_the_second_l
     assert {name for name, _ in looks[8:]} == {"quick"}
     assert all(0.15 <= share <= 0.35 for _, share in looks[8:])
     assert made.shares == (1.0,)
-
-
-@pytest.mark.parametrize(("growth", "chosen"), [(0.0, "early"), (0.3, "late")])
-def test_a_member_that_learns_late_is_not_passed_over_for_its_first_look(backbone, start, tmp_path, growth, chosen):
-    """There is no time for a second look. What such a member gained on other datasets counts."""
-    world = World()
-    early = candidate(backbone, world, "early", sees_left)
-    late = candidate(backbone, world, "late", sees_left, price=100, epochs=200, growth=growth)
-    candidates = [early, late]
-    made = start(candidates, task(tmp_path, seconds=200), world).choose()
-    assert names(candidates, made) == [chosen]
-    assert [(one.name, one.outlook) for one in made.tried][1] == ("late", growth)
-    assert made.expected.dice <= made.scores.dice, "what is only hoped for is not promised"
