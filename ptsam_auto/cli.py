@@ -77,6 +77,11 @@ COMMANDS = (
         "Say which version of a specialist in MLflow is in use, by giving it the alias champion.",
     ),
     Command(
+        "ui",
+        options.UiOptions,
+        "Show the runs of fit, search and compare in MLflow's page, in a browser on this machine.",
+    ),
+    Command(
         "search",
         options.SearchOptions,
         "Search for better default settings. Use datasets that you do not need for a final evaluation.\n\n"

@@ -21,6 +21,8 @@ SamMethodName = Literal["ptsam", "cellseg1", "autosam", "samed"]
 FitMethodName = Literal[SamMethodName, "nnunet"]
 Adaptation = Literal["decoder", "encoder"]
 
+LARGEST_PORT = 65_535
+
 DatasetArgument = Annotated[
     Path,
     Argument(
@@ -591,6 +593,18 @@ class PromoteOptions:
 
     def __post_init__(self) -> None:
         extras.require("track", "promote")
+
+
+@dataclass(frozen=True)
+class UiOptions:
+    """Options of `ui`."""
+
+    port: Annotated[int, Option("Port on this machine, 1 to 65535.", min_value=1)] = 5000
+
+    def __post_init__(self) -> None:
+        extras.require("track", "ui")
+        if self.port > LARGEST_PORT:
+            raise ConfigError(f"--port is {self.port}; expected 1 to {LARGEST_PORT}.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ from typing import Any
 from ptsam_auto.extras import require
 
 METRICS_PER_CALL = 1000  # Largest number of metrics in one call of MLflow.
+SQLITE = "sqlite:///"
+DEFAULT_STORE = f"{SQLITE}mlflow.db"
 HELD_OUT = "dice/held_out"  # Metric: mean Dice on images that were not used for the training.
+# The tag with which MLflow opens an experiment in its view for training, not in that for language models.
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 DESCRIPTION = 120  # Largest number of characters of an error that are shown.
 
 
@@ -22,7 +26,7 @@ def load_mlflow() -> ModuleType:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
     import logging
 
     require("track", "MLflow's store")
@@ -59,7 +63,7 @@ def experiment_id(client: Any, name: str) -> str:  # noqa: ANN401 - MLflow's
         return wanted
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
     existing = client.get_experiment_by_name(name)
-    return existing.experiment_id if existing else client.create_experiment(name)
+    return existing.experiment_id if existing else client.create_experiment(name, tags=MODEL_TRAINING)
 
 
 def without_secrets(text: str) -> str:
@@ -75,9 +79,11 @@ def described(error: Exception) -> str:
 
 
 def how_to_browse(uri: str) -> str:
-    """Return the URL of a server, or the command that shows a local store; without user and password."""
+    """Return the URL of a server without user and password, or the command that shows a local store."""
     uri = without_secrets(uri)
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri} --host 127.0.0.1"
+    if uri.startswith("http"):
+        return uri
+    return "ptsam-auto ui" if uri == DEFAULT_STORE else f"MLFLOW_TRACKING_URI={uri} ptsam-auto ui"
 
 
 def allowed_name(name: str) -> str:

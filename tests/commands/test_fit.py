@@ -425,7 +425,8 @@ def test_how_to_look_at_runs_fits_the_store():
     from ptsam_auto.tracking.store import how_to_browse
 
     assert how_to_browse("https://mlflow.lab.example:5000") == "https://mlflow.lab.example:5000"
-    assert how_to_browse("sqlite:///mlflow.db") == "mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1"
+    assert how_to_browse("sqlite:///mlflow.db") == "ptsam-auto ui"
+    assert how_to_browse("sqlite:////lab/a.db") == "MLFLOW_TRACKING_URI=sqlite:////lab/a.db ptsam-auto ui"
 
 
 def test_help_in_python_shows_every_option():

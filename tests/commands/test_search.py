@@ -103,9 +103,7 @@ def test_a_search_leaves_evidence_and_a_dead_server_gets_it_later(ray, asked, st
     monkeypatch.setenv("MLFLOW_TRACKING_URI", lab)
     mlflow.set_tracking_uri(None)
     search(**tracked)
-    assert (
-        "The search was logged to MLflow. View it with: mlflow ui --backend-store-uri sqlite" in capsys.readouterr().err
-    )
+    assert "The search was logged to MLflow. View it with: MLFLOW_TRACKING_URI=sqlite:///" in capsys.readouterr().err
     runs = store.search_runs([store.get_experiment_by_name(EXPERIMENT).experiment_id])
     assert len(runs) == 7
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]

@@ -47,10 +47,8 @@ def server(store, tmp_path):
     (tmp_path / "history.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     assert send(tmp_path, [tmp_path / "history.svg"])[0]
     port = free_port()
-    words = ["server", "--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], "--host", "127.0.0.1"]
-    words += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(tmp_path / "artifacts")]
     running = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *words],
+        [sys.executable, "-c", "from ptsam_auto.cli import main; main()", "ui", "--port", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
