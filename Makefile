@@ -1,13 +1,13 @@
 # Two commands do all the set-up:
 #   make example   sets up and fits a specialist on rendered images, without network once the packages are there
 #   make test      sets up and runs every check
-# More for those who change it: quick, docs, coverage, lock; see CONTRIBUTING.md.
+# More for those who change it: quick, docs, coverage, lock, audit; see CONTRIBUTING.md.
 PYTHON ?= python3
 BIN := .venv/bin
 # Two tests side by side, one thread each: threads that fight for cores take longer than they save.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: setup example test quick docs coverage lock
+.PHONY: setup example test quick docs coverage lock audit
 
 setup: .venv/ready
 
@@ -39,6 +39,13 @@ docs: setup
 
 coverage: setup
 	$(PYTEST) -m 'not slow' --cov --cov-report term --cov-report html:build/coverage
+
+# Known vulnerabilities of the packages in the lock file, and a bill of materials (CycloneDX); it needs the network.
+audit: setup
+	mkdir -p build
+	$(BIN)/uv tool run pip-audit --requirement requirements.lock --require-hashes --disable-pip \
+		--format cyclonedx-json --output build/sbom.json || true
+	$(BIN)/uv tool run pip-audit --requirement requirements.lock --require-hashes --disable-pip
 
 # The lock file anew, for every supported Python; versions in it stay unless pyproject.toml says otherwise.
 lock: setup

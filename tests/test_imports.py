@@ -1,5 +1,6 @@
 """Who may import whom: the layout is a promise, and the core runs without MLflow and Ray."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -33,3 +34,43 @@ def test_the_wheel_holds_the_package_and_nothing_that_made_nano():
     assert "ptsam_auto.sam" in found
     assert {name.partition(".")[0] for name in found} == {"ptsam_auto"}
     assert "nano" in find_packages(str(root)), "or this test would find nothing anywhere"
+
+
+UNSAFE = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}  # modules that execute what they read
+UNSAFE_METHODS = {"read_pickle", "unsafe_load", "full_load", "load_module"}
+UNSAFE_CALLS = {"eval", "exec", "yaml.load", "joblib.load"}  # net.eval() is another thing
+ALLOWED = {("baselines/nnunet.py", "torch.load")}  # what nnU-Net's own training has written a moment ago
+
+
+def unsafe(tree):
+    """Yield what could execute code in a file that somebody was sent."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (name for name in modules if name.partition(".")[0] in UNSAFE)
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if called in UNSAFE_CALLS or called.rpartition(".")[2] in UNSAFE_METHODS:
+            yield called
+        if called == "torch.load" and options.get("weights_only") != "True":
+            yield called
+        if options.get("allow_pickle") == "True" or options.get("shell") == "True":
+            yield called
+
+
+def test_nothing_in_the_package_executes_what_it_reads():
+    """THREATS.md promises it."""
+    root = Path(__file__).parents[1] / "ptsam_auto"
+    found = {
+        (path.relative_to(root).as_posix(), what)
+        for path in root.rglob("*.py")
+        for what in unsafe(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert found == ALLOWED
+
+
+def test_the_walk_finds_what_it_looks_for():
+    program = "import pickle\ntorch.load(p)\nyaml.load(t)\nnp.load(p, allow_pickle=True)\nrun(c, shell=True)\neval(t)\n"
+    assert len(list(unsafe(ast.parse(program)))) == 6

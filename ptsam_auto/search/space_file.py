@@ -16,6 +16,7 @@ from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import types
 
 Bases = Mapping[str, Mapping[str, Any]]  # default settings by adaptation and field path
+MOST_BYTES = 1_000_000  # of the file of a search space
 KINDS = ("choice", "int", "log_uniform", "uniform")
 
 
@@ -41,8 +42,11 @@ def read_space(choice: str) -> Space:
         if name not in known:
             raise ConfigError(f"{choice} is neither a file nor a search space. {suggestion(name, known)}")
         path = known[name]
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     try:
+        # A thousand bytes of references to references can stand for gigabytes.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ConfigError(f"{path} has references (*name), which are not read. Write the values out.")
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -53,6 +57,24 @@ def read_space(choice: str) -> Space:
     if problems:
         raise ConfigError(listed(str(path), problems, "Correct these lines, then run the command again."))
     return Space(path.stem, text, **values)
+
+
+def _text(path: Path) -> str:
+    """Return the text of a search space.
+
+    Raises:
+        ConfigError: It is too large to be one, is not UTF-8, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ConfigError(f"{path} has more than {MOST_BYTES:,} bytes; it is no search space.")
+        return content.decode()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text in UTF-8. Save it as UTF-8.") from None
 
 
 class _Problems(list[Problem]):

@@ -35,6 +35,19 @@ def problems(path):
     return lines[0], [" ".join(line.split()) for line in lines[1:-1]]
 
 
+@pytest.mark.parametrize(("content", "message"), [
+    (b"a: &a [x, x]\nb: &b [*a, *a]\n", "has references (*name), which are not read. Write the values out."),
+    (b"method: ptsam # \xe4", "is no text in UTF-8. Save it as UTF-8."),
+    (b"# " + b"x" * 1_000_000, "has more than 1,000,000 bytes; it is no search space."),
+    (b"a: !!python/object/apply:os.system [ls]\n", "line 1: not valid YAML"),
+])  # fmt: skip
+def test_a_hostile_file_is_a_message_and_takes_no_memory(tmp_path, content, message):
+    (tmp_path / "mine.yaml").write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        read_space(str(tmp_path / "mine.yaml"))
+    assert message in str(error.value)
+
+
 def test_spaces_are_shipped():
     assert {path.stem for path in SHIPPED} >= {"smoke", "decoder", "encoder", "prompt_counts"}
 
@@ -153,7 +166,7 @@ search:
     (YAML.replace(", method.decoder_prompts: 8", ""), "first, number 1 method.decoder_prompts is missing"),
     (YAML.replace("trials: 4", "trials: 0"), "trials 0; expected a whole number, at least 1"),
     (YAML.replace("{choice: [1, 2, 8]}", "{choice: [0, 8]}"), "search.method.decoder_prompts method.decoder_prompts is "
-     "0; expected at least 1."),
+     "0; expected 1 to 1000."),
     (YAML.replace("method.decoder_prompts: {", "method.encoder_prompts: {"), "search.method.encoder_prompts "
      "recipe.views is 2, but with a tuned encoder the features change at every step; expected 0."),
 ])  # fmt: skip
