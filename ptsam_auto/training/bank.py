@@ -7,7 +7,6 @@ rotation. If K is the number of times that each image is used, this is exactly t
 
 # B images  K views  S input side, px  G patches per side
 
-import itertools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -147,8 +146,8 @@ class FeatureBank:
 
     @torch.no_grad()
     def _encode(self, file: int) -> pa.RecordBatch:
-        size, following = self._model.image_size, itertools.islice(self._missing, self._missing.index(file) + 1, None)
-        views = self._painted.get(file, following)
+        size = self._model.image_size
+        views = self._painted.get(file, (other for other in self._missing if other > file))
         images = torch.stack([to_input(self._model.sam, view.image, size) for view in views])
         features = self._model.encode(images).half().cpu().numpy()
         columns = {
