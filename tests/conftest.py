@@ -18,6 +18,8 @@ def no_own_defaults(tmp_path, monkeypatch):
     """What a developer has frozen for themselves has no part in a test."""
     monkeypatch.setenv("PTSAM_AUTO_DEFAULTS", str(tmp_path / "own-defaults.toml"))
     monkeypatch.delenv("PTSAM_AUTO_PORTFOLIO", raising=False)
+    # MLflow sets it where a program names its experiment, for the rest of the process.
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
 
 
 @pytest.fixture

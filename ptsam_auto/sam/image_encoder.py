@@ -97,10 +97,12 @@ def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> 
     key = torch.cat([k_WHNC, place.expand(W, H, -1, -1)], dim=-1)
     value = v_WHNC
     if prompts_PD is not None:
-        kv_2HPC = attention.qkv(prompts_PD).reshape(-1, 3, H, D // H).permute(1, 2, 0, 3)[1:]
-        prompt_key = F.pad(kv_2HPC[0], (0, n + m))
-        key = torch.cat([prompt_key.expand(W, -1, -1, -1), key], dim=2)
-        value = torch.cat([kv_2HPC[1].expand(W, -1, -1, -1), value], dim=2)
+        # In full precision, because their gradients are sums over all windows of all images.
+        with torch.autocast(x_WnnD.device.type, enabled=False):
+            kv_2HPC = attention.qkv(prompts_PD).reshape(-1, 3, H, D // H).permute(1, 2, 0, 3)[1:]
+        prompt_key = F.pad(kv_2HPC[0], (0, n + m)).expand(W, -1, -1, -1).to(key.dtype)
+        key = torch.cat([prompt_key, key], dim=2)
+        value = torch.cat([kv_2HPC[1].expand(W, -1, -1, -1).to(value.dtype), value], dim=2)
 
     # The memory-efficient kernels require values and keys of the same width.
     value = F.pad(value, (0, n + m))

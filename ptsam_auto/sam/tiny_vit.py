@@ -265,7 +265,9 @@ class WindowAttention(nn.Module):
         query, key, value = windows.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.bias_HNN
         if prompts_PD is not None:
-            kv_2HPC = self.qkv(self.norm(prompts_PD)).reshape(-1, 3, H, D // H).permute(1, 2, 0, 3)[1:]
+            # In full precision, because their gradients are sums over all windows of all images.
+            with torch.autocast(x_BhwD.device.type, enabled=False):
+                kv_2HPC = self.qkv(self.norm(prompts_PD)).reshape(-1, 3, H, D // H).permute(1, 2, 0, 3)[1:]
             key, value = (
                 torch.cat([of_prompts.expand(len(of_patches), -1, -1, -1), of_patches], dim=2)
                 for of_prompts, of_patches in zip(kv_2HPC, (key, value), strict=True)

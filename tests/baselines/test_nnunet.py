@@ -172,7 +172,7 @@ def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
     assert "untuned" not in report
     runs = store.search_runs([store.get_experiment_by_name("ptsam-auto").experiment_id])
     (run,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert len(store.get_metric_history(run.info.run_id, "loss")) == TINY.epochs
+    assert len(store.get_metric_history(run.info.run_id, "loss/total")) == TINY.epochs
 
     predict(PredictOptions(out, [folder / "images"], tmp_path / "masks"), Terminal.silent())
     assert len(list((tmp_path / "masks").glob("*.png"))) == 6

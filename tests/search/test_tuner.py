@@ -59,18 +59,12 @@ def test_trials_side_by_side_do_not_collide(ray, toy, tmp_path):
 @pytest.mark.slow
 def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(ray, toy, tmp_path, monkeypatch):
     monkeypatch.setattr(tuner, "RETRIES", 1)
-    path = "method.decoder_prompts"
     searched = space(
-        search={RATES: Choice((0.05, 1e30)), path: Choice((1, 10**12))},
-        first=({RATES: 1e30, path: 1}, {RATES: 0.05, path: 10**12}, {RATES: 0.05, path: 1}),
-        trials=3,
-        stop_early=None,
+        search={RATES: Choice((0.05, 1e30))}, first=({RATES: 1e30}, {RATES: 0.05}), trials=2, stop_early=None
     )
-    hot, large, fine = trials = run(tmp_path, toy, searched, at_once=1)
+    hot, fine = trials = run(tmp_path, toy, searched, at_once=1)
     assert hot.state == "failed"
     assert hot.error.startswith("The loss is nan at step ")
-    assert large.state == "failed"
-    assert "memory" in large.error
     assert (fine.state, len(fine.rungs)) == ("finished", 1)
     monkeypatch.setattr(tuner.tune, "Tuner", None)  # any use would fail
     assert run(tmp_path, toy, searched) == trials, "what has ended, also what failed for good, is not run again"

@@ -24,6 +24,7 @@ def registered(toy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("registered")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/lab.db")
+        patch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
         patch.chdir(folder)
         mlflow.set_tracking_uri(None)
         for version in (1, 2):
