@@ -9,6 +9,7 @@ white-is-zero, CMYK, orientation. The modules images.py and mask_values.py inter
 
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -306,11 +307,10 @@ def from_pillow(opened: Image.Image) -> Raster:
 
 @contextmanager
 def failures_as_problems(path: Path) -> Iterator[None]:
-    """Convert the exceptions, warnings and log messages of decoders to one DatasetError."""
+    """Convert the exceptions, warnings and log messages of decoders to one DatasetError; threads may do so at once."""
     log = _Kept()
     logger = tifffile.logger()
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(log)
+    logger.addFilter(log)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -329,14 +329,20 @@ def failures_as_problems(path: Path) -> Iterator[None]:
             raise unreadable(path, f"cannot be opened: {error.strerror}") from error
         raise unreadable(path, "damaged, cut short or of an unusual kind; export it again as PNG or TIFF") from error
     finally:
-        logger.removeHandler(log)
-        logger.propagate = propagate
+        logger.removeFilter(log)
 
 
-class _Kept(logging.Handler):
+class _Kept(logging.Filter):
+    """Keeps the errors that this thread logs, and lets none of its messages through."""
+
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__()
         self.errors: list[str] = []
+        self._thread = threading.get_ident()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.errors.append(record.getMessage())
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread != self._thread:
+            return True
+        if record.levelno >= logging.ERROR:
+            self.errors.append(record.getMessage())
+        return False

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tifffile
@@ -243,3 +245,23 @@ def test_a_file_of_another_kind_that_is_called_png_is_not_opened(tmp_path, kind)
     with pytest.raises(DatasetError) as error:
         read_image(tmp_path / "a.png")
     assert "expected the content of a PNG, JPEG, BMP or TIFF file" in str(error.value)
+
+
+def test_threads_that_read_at_once_do_not_share_their_complaints(tmp_path, caplog):
+    """Several threads read images for a GPU; a damaged one of them spoils no other, and nothing is printed."""
+    whole = np.random.default_rng(0).integers(0, 256, (5, 100, 100), dtype=np.uint8)
+    for name in ("whole", "cut"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", whole, photometric="minisblack")
+    cut(tmp_path / "cut.tif", 0.7)
+
+    def read(name):
+        try:
+            return [read_image(tmp_path / f"{name}.tif", page) for page in range(count_pages(tmp_path / f"{name}.tif"))]
+        except DatasetError:
+            return None
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(read, ["whole", "cut"] * 40))
+    assert all(len(pages) == 5 for pages in results[::2])
+    assert results[1::2] == [None] * 40
+    assert not caplog.records
