@@ -105,6 +105,7 @@ class Method(Protocol):
         scale: Scale | None,
         backbone: Backbone | None,
         device: str,
+        classes: int = 1,
     ) -> Model:
         """Build the model of a specialist. Its learned parameters are loaded afterwards.
 
@@ -114,6 +115,7 @@ class Method(Protocol):
             scale: Scale of the images, or None if the method has none.
             backbone: The SAM that the specialist was trained with, or None for methods without SAM.
             device: Device, such as "cpu" or "cuda:0".
+            classes: Number of classes.
 
         Raises:
             ConfigError, KeyError, TypeError, ValueError: The config or the design does not belong to the method.
@@ -156,11 +158,13 @@ class MethodOnSam:
         scale: Scale | None,
         backbone: Backbone | None,
         device: str,
+        classes: int = 1,
     ) -> Model:
         """Build the model of a specialist; see `Method.rebuild`."""
         if backbone is None or scale is None:
             raise ValueError(f"{self.name} needs a backbone and a scale")
-        return sam_methods.build(backbone.sam, sam_methods.config(config), 0, scale.tiling).to(device).eval()
+        settings = sam_methods.config(config)
+        return sam_methods.build(backbone.sam, settings, 0, scale.tiling, classes).to(device).eval()
 
     def _adapt(self, choices: Choices, family: str) -> str:
         possible = defaults.adaptations(family, self.name)
@@ -203,8 +207,10 @@ class NnunetMethod:
         scale: Scale | None,
         backbone: Backbone | None,
         device: str,
+        classes: int = 1,
     ) -> Model:
         """Build the model of a specialist; see `Method.rebuild`."""
+        sam_methods.check_classes(self.name, classes)
         if design is None:
             raise ValueError("nnU-Net needs its design")
         return Nnunet(design, None, device)

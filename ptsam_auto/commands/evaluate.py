@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ptsam_auto.commands.options import EvaluateOptions
+from ptsam_auto.data.dataset import with_classes
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.leaks import seen_in_training
 from ptsam_auto.data.options import ReadingOptions
@@ -37,6 +38,8 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
     )
     with terminal.bar("Reading") as update:
         dataset = read_folder(options.dataset, _reading(options, specialist), progress=update)
+    if specialist.classes:
+        dataset = with_classes(dataset, specialist.classes)
     _refuse_other_file(options.out)
     for line in dataset.understanding.lines():
         terminal.say(line)
@@ -49,7 +52,12 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
         )
     with terminal.bar("Evaluating") as update:
         total = len(dataset.pairs)
-        result = scores.evaluate(specialist.predict, dataset.pairs, progress=lambda done: update(done, total))
+        result = scores.evaluate(
+            specialist.predict,
+            dataset.pairs,
+            progress=lambda done: update(done, total),
+            classes=max(1, len(specialist.classes)),
+        )
     table = Table("image", "Dice", "IoU")
     for image in result.images:
         # The names of files may look like the markup of Rich.
@@ -61,6 +69,11 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
     mean, deviation = 100 * result.dice, 100 * result.dice_std
     table.add_row("mean over images", f"{mean:.1f} +- {deviation:.1f}", f"{100 * result.iou:.1f}")
     terminal.out.print(table)
+    if specialist.classes:
+        by_class = Table("class", "Dice")
+        for name, of_class in zip(specialist.classes, result.of_classes, strict=True):
+            by_class.add_row(escape(name), "not shown" if of_class is None else f"{100 * of_class:.1f}")
+        terminal.out.print(by_class)
     if result.false_positive_area is not None:
         count = len(result.images) - len(result.measured)
         terminal.say(
@@ -78,8 +91,10 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
 
 
 def _reading(options: EvaluateOptions, specialist: Specialist) -> ReadingOptions:
-    """Return the options for reading; by default the channels are those that the specialist was trained with."""
+    """Return the options for reading: the channels, and classes or not, as the specialist was trained."""
     reading = options.reading()
+    if specialist.classes:
+        reading = replace(reading, classes=True)
     return reading if reading.channels else replace(reading, channels=specialist.record.data.reading.channels)
 
 

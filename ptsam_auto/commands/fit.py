@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ptsam_auto import registry
 from ptsam_auto.commands.options import FitOptions
-from ptsam_auto.data.dataset import Dataset, Pair, Sample, fingerprint
+from ptsam_auto.data.dataset import Dataset, Pair, Sample, fingerprint, with_classes
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.leaks import KnownImage, shared
 from ptsam_auto.data.split import assigned, cross_folds, runs_of_neighbours, sample_of
@@ -31,6 +31,8 @@ from ptsam_auto.experiment.work_folder import locked_folder
 from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.methods.sam_methods import check_classes
+from ptsam_auto.metrics.classes import decided, masks_of
 from ptsam_auto.objects.separation import settings_for
 from ptsam_auto.portfolio import members as portfolio
 from ptsam_auto.portfolio.candidates import candidates_for
@@ -81,12 +83,14 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
     _check_output_folder(out, options.force)
     work = out / IN_PROGRESS
     with locked_folder(work, MARKER_FILE, "fit", out):
-        pairs, test, understanding = _images(options, terminal)
+        pairs, test, understanding, classes = _images(options, terminal)
         device = choose_device(options.device)
         images = [*pairs, *(test.pairs if test else ())]
         candidates = candidates_for(options.method, _choices(options, device), options.member, images, terminal)
         candidates = [replace(candidate, distributed=partial(_distributed, options)) for candidate in candidates]
         _check_workers(candidates, options)
+        for candidate in candidates:
+            check_classes(str(candidate.plan.config["method"]["name"]), max(1, len(classes)))
         overlap_warning = _overlap_warning(candidates, images)
         if overlap_warning:
             terminal.say(overlap_warning)
@@ -102,7 +106,9 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
         minutes = options.minutes if len(candidates) > 1 else None
         seconds = 60 * minutes if minutes else None
         with _runner(candidates, options, device, len(folds)) as runner:
-            task = Task(looked_at, pairs, folds, options.seed, work.resolve(), device, seconds, runner)
+            task = Task(
+                looked_at, pairs, folds, options.seed, work.resolve(), device, seconds, runner, max(1, len(classes))
+            )
             chooser = Chooser(candidates, task, terminal)
             choice = chooser.choose()
         _say_choice(choice, candidates, terminal)
@@ -122,7 +128,10 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
             warnings=(*_warnings(scores), *([overlap_warning] if overlap_warning else [])),
             cost=_cost(model, chooser.seconds, device, options.workers),
             versions={package: version(package) for package in _packages(candidates)},
-            objects=settings_for(pair.load().mask for pair in looked_at),
+            objects=settings_for(
+                mask for pair in looked_at for mask in masks_of(pair.load().mask, max(1, len(classes)))
+            ),
+            classes=classes,
         )
         specialist = artifact.Specialist(model, record, folder=out)
         learned = _learned_of_folds(cross_fits, len(folds))
@@ -145,6 +154,7 @@ def _summary(out: Path, record: SpecialistRecord) -> dict[str, Any]:
         "expected_dice_interval": [scores.expected.low, scores.expected.high] if scores.expected else None,
         "crossfit_dice": scores.crossfit.dice if scores.crossfit else None,
         "test_dice": scores.test.dice if scores.test else None,
+        "dice_of_classes": dict(zip(record.classes, scores.main.of_classes, strict=True)),
         "untuned_dice": untuned.dice if untuned else None,
         "learned_numbers": record.cost.trainable,
         "seconds": record.cost.seconds,
@@ -176,14 +186,17 @@ def _check_output_folder(out: Path, force: bool) -> None:
         )
 
 
-def _images(options: FitOptions, terminal: Terminal) -> tuple[tuple[Pair, ...], Dataset | None, Understanding]:
-    """Return the training pairs, the test images or None, and how the folder was read."""
+def _images(
+    options: FitOptions, terminal: Terminal
+) -> tuple[tuple[Pair, ...], Dataset | None, Understanding, tuple[str, ...]]:
+    """Return the training pairs, the test images or None, how the folder was read, and the names of several classes."""
     folder = options.dataset
     with terminal.bar("Reading") as update:
         dataset = read_folder(folder, options.reading(), progress=update)
     for line in dataset.understanding.lines():
         terminal.say(line)
     pairs, own_test = assigned(dataset.pairs)
+    classes = dataset.classes if len(dataset.classes) > 1 else ()
     test = Dataset(folder, dataset.layout, own_test) if own_test else None
     if options.test is not None:
         pairs = (*pairs, *own_test)
@@ -196,20 +209,23 @@ def _images(options: FitOptions, terminal: Terminal) -> tuple[tuple[Pair, ...], 
         raise DatasetError(folder, [Problem("", what)], "Add images, or give a folder of test images: --test DIR")
     test_images = f"; {len(test.pairs)} test images of {test.folder}" if test else ""
     terminal.say(f"Images: {len(pairs)} annotated images ({dataset.layout} layout){test_images}.")
-    return tuple(pairs), test, dataset.understanding
+    if classes:
+        terminal.say(f"Classes: {', '.join(classes)}. They exclude each other, and an image is encoded once for all.")
+    return tuple(pairs), test, dataset.understanding, classes
 
 
 def _test_images(folder: Path, options: FitOptions, dataset: Dataset, terminal: Terminal) -> Dataset:
     """Read the test images, and check that none of them is a training image."""
     with terminal.bar("Reading") as update:
-        test = read_folder(folder, replace(options.reading(), allow_blank=True), progress=update)
+        reading = replace(options.reading(), allow_blank=True, classes=len(dataset.classes) > 1)
+        test = read_folder(folder, reading, progress=update)
     known = [
         Problem(pair.name, f"also {other.name} in {options.dataset}/")
         for pair, other in shared(test.pairs, dataset.pairs)
     ]
     if known:
         raise DatasetError(folder, known, "Use test images that are not training images, then run the command again.")
-    return test
+    return with_classes(test, dataset.classes) if len(dataset.classes) > 1 else test
 
 
 def _overlap_warning(candidates: Sequence[Candidate], images: Sequence[Pair]) -> str | None:
@@ -302,7 +318,11 @@ def _measure(
         with terminal.bar("Evaluating") as update:
             total = 2 * len(test.pairs)
             tested = evaluate(
-                model.predict, test.pairs, progress=lambda done: update(done, total), on_prediction=collect_picture
+                model.predict,
+                test.pairs,
+                progress=lambda done: update(done, total),
+                on_prediction=collect_picture,
+                classes=chooser.classes,
             )
             reference = chooser.untuned_model(choice)
             if reference:
@@ -311,7 +331,7 @@ def _measure(
                 )
     else:
         for number, pair in enumerate(pairs[:MAX_PANELS]):
-            collect_picture(pair.load(), mixed_probability(cross_fits, choice.weights, number) > 0.5)
+            collect_picture(pair.load(), decided(mixed_probability(cross_fits, choice.weights, number)))
     scores = ScoresRecord(choice.scores, choice.expected, untuned, tested, untuned_test)
     reference_scores = untuned_test if test else untuned
     dice = {image.name: image.dice for image in scores.main.images}
@@ -484,6 +504,10 @@ def _say_scores(record: SpecialistRecord, terminal: Terminal) -> None:
                 f"The cross-fitting had {100 * share:.0f} % of the specialist's steps, so the specialist is probably "
                 "better. A larger --minutes measures it with more."
             )
+    if record.classes:
+        named = zip(record.classes, scores.main.of_classes, strict=True)
+        by_class = [f"{name} {100 * dice:.1f}" if dice is not None else f"{name} -" for name, dice in named]
+        terminal.say(f"Dice of each class{' on the test images' if scores.test else ''}: {', '.join(by_class)}.")
     if scores.test:
         terminal.say(
             f"Dice {100 * scores.test.dice:.1f} +- {100 * scores.test.dice_std:.1f} on {len(scores.test.images)} test "

@@ -127,6 +127,14 @@ class ReadingFlags:
             parse=tuple,
         ),
     ] = ()
+    classes: Annotated[
+        bool,
+        Option(
+            "Tell the categories, or the values of the masks, apart: each is a class of its own. Default: all of them "
+            "together are one class, unless classes.json in the folder names several.",
+            "--classes",
+        ),
+    ] = False
     foreground: Annotated[
         tuple[str, ...],
         Option(

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptsam_auto.commands.options import PredictOptions
+from ptsam_auto.data.legend import LEGEND_FILE, read_legend
 from ptsam_auto.data.names import stem
 from ptsam_auto.data.new_images import NewImages, Source, find_new_images
 from ptsam_auto.errors import DatasetError, OutputError, Problem
+from ptsam_auto.files import write_json
 from ptsam_auto.objects.pixel_size import PixelSize
 from ptsam_auto.objects.results import LABELS, SUMMARY, ObjectResults
 from ptsam_auto.objects.separation import ObjectSettings
 from ptsam_auto.own_files import OwnFiles
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.expected_table import TABLE_FILE, read_rows, write_table
-from ptsam_auto.specialist.masks import Destination, PredictionResult, predict_source, reading_of
+from ptsam_auto.specialist.masks import Destination, PredictionResult, legend, predict_source, reading_of
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.tracking.models import local_folder
 from ptsam_auto.training.scale import MUCH_LARGER, is_much_larger
@@ -83,8 +85,10 @@ def predict(options: PredictOptions, terminal: Terminal) -> Path:
     )
     objects = _object_results(options, specialist, destination.masks) if options.with_objects else None
     destination.refuse_inputs(new.sources, objects.paths(new.sources) if objects else ())
-    own_files = _own_files(destination, objects, new.sources)
+    own_files = _own_files(destination, objects, new.sources, specialist)
     destination.create_folders()
+    if specialist.classes:
+        _write_legend(destination.masks / LEGEND_FILE, specialist)
     if options.workers == 1:
         results: Iterator[PredictionResult] = (
             predict_source(specialist, source, destination) for source in new.sources
@@ -127,8 +131,16 @@ def predict(options: PredictOptions, terminal: Terminal) -> Path:
     return destination.masks
 
 
+def _write_legend(path: Path, specialist: Specialist) -> None:
+    """Write the names of the classes in the masks."""
+    try:
+        write_json(path, legend(specialist.classes))
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror}.\nChoose another --out.") from None
+
+
 def _own_files(
-    destination: Destination, objects: ObjectResults | None, sources: Sequence[Source]
+    destination: Destination, objects: ObjectResults | None, sources: Sequence[Source], specialist: Specialist
 ) -> dict[Path, OwnFiles]:
     """Return the tables and the files of objects, by their folder.
 
@@ -138,6 +150,11 @@ def _own_files(
     files: dict[Path, list[Path]] = {}
     if objects:
         files[destination.masks] = list(objects.paths(sources))
+    legend_file = destination.masks / LEGEND_FILE
+    if specialist.classes and legend_file.exists() and not destination.replace:
+        stated = read_legend(destination.masks)
+        if stated != {name: (str(number),) for name, number in legend(specialist.classes).items()}:
+            raise OutputError(f"{legend_file} exists and names other classes.\nChoose another --out.")
     if destination.uncertainty is not None:
         files[destination.uncertainty] = [destination.uncertainty / TABLE_FILE]
     return {folder: OwnFiles(folder, paths, replace=destination.replace) for folder, paths in files.items()}
@@ -155,6 +172,7 @@ def _object_results(options: PredictOptions, specialist: Specialist, folder: Pat
         exports=tuple(options.export),
         pixel_size=PixelSize.parse(options.pixel_size) if options.pixel_size else None,
         class_name=specialist.record.data.folder,
+        classes=specialist.classes,
     )
 
 

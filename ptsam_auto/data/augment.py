@@ -19,6 +19,8 @@ from ptsam_auto.data.dataset import Sample
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.resampling import resize_image
 
+IGNORED = 255  # in a map of class numbers; there are fewer classes
+
 # Uniform white noise in [-1, 1], smoothed by a Gaussian of sigma px, has a standard deviation of this divided by sigma.
 SMOOTHED_NOISE = 1 / math.sqrt(3) / (2 * math.sqrt(math.pi))
 
@@ -127,16 +129,18 @@ def resized(sample: Sample, height: int, width: int) -> Sample:
 
 
 def _labels(sample: Sample) -> np.ndarray:
-    """Return mask and ignored pixels as one array, H W uint8: 0 is background, 1 foreground, 2 ignored."""
+    """Return mask and ignored pixels as one array, H W uint8: class numbers (0 is background), or IGNORED."""
     labels = sample.mask.astype(np.uint8)
     if sample.ignored is not None:
-        labels[sample.ignored] = 2
+        labels[sample.ignored] = IGNORED
     return labels
 
 
 def _split(labels: np.ndarray, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the mask and the ignored pixels (None if the sample has none) from the result of `_labels`."""
-    return labels == 1, None if sample.ignored is None else labels == 2
+    ignored = None if sample.ignored is None else labels == IGNORED
+    mask = labels if ignored is None else np.where(ignored, 0, labels)
+    return mask.astype(sample.mask.dtype), ignored
 
 
 def part_of(sample: Sample, box: tuple[slice, slice]) -> Sample:

@@ -124,7 +124,7 @@ def _card(looked: Looked, findings: Findings, pair: Pair | None, colours: dict[s
                 drawn = _tinted(drawn, codes == place, colours[_value(value, colours)], outline=False)
     else:
         mask, ignored = meaning.of(looked.mask)
-        share = "blank" if not mask.any() else f"{100 * mask.mean():.1f} % foreground"
+        share = "blank" if not mask.any() else f"{100 * (mask > 0).mean():.1f} % foreground"
         drawn = shrunk
         if ignored is not None:
             drawn = _tinted(drawn, _nearest(ignored, size), IGNORED, outline=False)

@@ -1,15 +1,17 @@
 """Data classes for annotated images: named pairs that are loaded one at a time."""
 
-# H W  size of an image in px; images are RGB uint8, masks are bool (True is foreground)
+# H W  size of an image in px; images are RGB uint8, masks are bool (True is foreground), or maps of class numbers
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ptsam_auto.data.understanding import Understanding
+from ptsam_auto.errors import DatasetError, Problem
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Sample:
     Args:
         name: Name that is unique in the dataset; it is also used in file names.
         image: Image, H W 3, uint8, RGB.
-        mask: Mask, H W, bool; True is foreground.
+        mask: Mask, H W: bool, True is foreground; or with several classes uint8, 0 is background, and class number c
+            of `Dataset.classes` is c, counted from 1.
         ignored: H W, bool; True for pixels without annotation, which are ignored in the loss and in scores. None if
             there are none.
     """
@@ -32,7 +35,7 @@ class Sample:
     @property
     def ignored_pixels(self) -> np.ndarray:
         """Return the ignored pixels, H W, bool, also if there are none."""
-        return np.zeros_like(self.mask) if self.ignored is None else self.ignored
+        return np.zeros(self.mask.shape, bool) if self.ignored is None else self.ignored
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,47 @@ class Dataset:
         layout: Name of the layout of the folder, such as "pairs".
         pairs: Annotated images, in the order of their names.
         understanding: Summary of what was read, assumed and left out.
+        classes: Names of the classes, in the order of their numbers; () for one class without a name.
     """
 
     folder: Path
     layout: str
     pairs: tuple[Pair, ...]
     understanding: Understanding = field(default_factory=Understanding)
+    classes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """Return the SHA-256 of all images and masks, independent of file names."""
         return fingerprint(self.pairs)
+
+
+def with_classes(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """Return a dataset whose masks have the numbers of other classes of the same names.
+
+    Args:
+        dataset: Dataset that shows some of the classes.
+        classes: Names of the classes, in the order of the new numbers.
+
+    Raises:
+        DatasetError: The dataset has a class of another name, or one class without a name.
+    """
+    if dataset.classes == classes:
+        return dataset
+    unknown = [name for name in dataset.classes if name not in classes]
+    if unknown or not dataset.classes:
+        found = ", ".join(dataset.classes) or "one class without a name"
+        what = f"its classes are {found}; expected {', '.join(classes)}"
+        advice = "Name the classes as in the training images (--classes, or classes.json), then run the command again."
+        raise DatasetError(dataset.folder, [Problem("", what)], advice)
+    numbers = (0, *(classes.index(name) + 1 for name in dataset.classes))
+    pairs = tuple(replace(pair, load=partial(_renumbered, pair.load, numbers)) for pair in dataset.pairs)
+    return replace(dataset, pairs=pairs, classes=classes)
+
+
+def _renumbered(load: Callable[[], Sample], numbers: tuple[int, ...]) -> Sample:
+    sample = load()
+    return replace(sample, mask=np.array(numbers, np.uint8)[sample.mask.astype(np.uint8)])
 
 
 def fingerprint(pairs: Sequence[Pair]) -> str:
@@ -92,7 +125,7 @@ def content_digest(image: np.ndarray, mask: np.ndarray, ignored: np.ndarray | No
 
     Args:
         image: Image, H W 3, uint8, RGB.
-        mask: Mask, H W, bool.
+        mask: Mask, H W, bool or class numbers.
         ignored: Ignored pixels, H W, bool, or None.
     """
     return completed(begun(image, mask.shape), mask, ignored)

@@ -10,12 +10,13 @@ from ptsam_auto.data.formats import listed
 from ptsam_auto.data.formats.layout import Listing, MaskFile
 from ptsam_auto.data.groups import grouped
 from ptsam_auto.data.inspection import Inspection, Looked, areas, failed
-from ptsam_auto.data.meaning import Meaning, decide
+from ptsam_auto.data.legend import LEGEND_FILE, read_legend
+from ptsam_auto.data.meaning import IGNORED_NAMES, Meaning, decide
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
 from ptsam_auto.data.pages import attempt
 from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.data.understanding import Understanding
-from ptsam_auto.errors import Problem
+from ptsam_auto.errors import DatasetError, Problem, suggestion
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def look_through(folder: Path, options: ReadingOptions, progress: Callable[[int,
             if isinstance(looked.entry.mask, MaskFile) and looked.entry.mask.meaning is None
         ],
         options,
+        legend=_legend(folder, listing, options),
     )
     pairs = inspection.pairs(decision.meaning)
     problems = [*listing.problems, *inspection.problems, *decision.problems]
@@ -109,7 +111,7 @@ def look_through(folder: Path, options: ReadingOptions, progress: Callable[[int,
         sizes=images.sizes(facts),
         layout=layout.NAME,
         pattern=listing.pattern,
-        values=(*decision.lines, *areas(inspection.looked)),
+        values=(*decision.lines, *areas(inspection.looked, listing.classes)),
         channels=images.channels_in_words(facts, options.channels),
         scaling=images.scaling_in_words(facts, reading),
         reading=images.remembered(facts, reading),
@@ -120,11 +122,30 @@ def look_through(folder: Path, options: ReadingOptions, progress: Callable[[int,
         notes=(*listing.notes, *decision.notes, *images.notes(facts)),
     )
     ordered = tuple(sorted(grouped_pairs, key=lambda pair: pair.name))
-    dataset = Dataset(folder, layout.NAME, ordered, understanding)
+    dataset = Dataset(folder, layout.NAME, ordered, understanding, listing.classes or decision.classes)
     advice = decision.advice if decision.problems and len(problems) == len(decision.problems) else ""
     if decision.advice and not advice:
         advice = f"Fix or remove these files. {decision.advice}"
     return Findings(dataset, tuple(problems), advice, tuple(inspection.looked), decision.meaning)
+
+
+def _legend(folder: Path, listing: Listing, options: ReadingOptions) -> dict[str, tuple[str, ...]] | None:
+    """Return the legend of the mask values: classes.json, unless the user or the layout says what they are."""
+    stated = options.foreground or options.background or options.ignore or listing.classes
+    legend = None if stated else read_legend(folder)
+    if legend and options.categories:
+        unknown = [name for name in options.categories if name not in legend]
+        if unknown:
+            what = f"no class {', '.join(unknown)}; {suggestion(unknown[0], legend)}"
+            raise DatasetError(folder, [Problem(LEGEND_FILE, what)])
+        kept = (*options.categories, "background", *IGNORED_NAMES)
+        left = tuple(
+            text for name, texts in legend.items() if name.lower() not in kept and name not in kept for text in texts
+        )
+        background = next((texts for name, texts in legend.items() if name.lower() == "background"), ("0",))
+        legend = {name: texts for name, texts in legend.items() if name in kept or name.lower() in IGNORED_NAMES}
+        legend["background"] = (*background, *left)
+    return legend
 
 
 def _inspected(

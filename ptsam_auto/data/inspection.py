@@ -46,7 +46,7 @@ class Looked:
         page: Page of the entry.
         label: Name of the mask in messages.
         begun: First half of the digest of the pair, without the mask.
-        mask: Values of the mask in a compact form; for a mask that is not a file, its bool pixels (H W).
+        mask: Values of the mask in a compact form; for a mask that is not a file, its pixels (bool or class numbers).
         facts: Facts about how the image was read.
     """
 
@@ -70,9 +70,12 @@ class Looked:
     def meaning(self, common: Meaning | None) -> Meaning | None:
         """Return the meaning of the mask values: that of the layout, or else the common one of the folder's masks."""
         if not isinstance(self.entry.mask, MaskFile):
-            return Meaning()
+            classes = self.entry.mask.classes
+            return Meaning(
+                classes=tuple((number,) for number in range(1, len(classes) + 1)) if len(classes) > 1 else ()
+            )
         stated = self.entry.mask.meaning
-        if stated is not None and self.unnamed and len(self.mask.values) == 2:
+        if stated is not None and not stated.classes and self.unnamed and len(self.mask.values) == 2:
             return Meaning((), stated.background, stated.ignored)  # 0 and 255, although the layout names the value 1
         return stated or common
 
@@ -247,16 +250,17 @@ class Inspection:
         )
 
 
-def areas(looked: Sequence[Looked]) -> tuple[str, ...]:
-    """Return the fractions of foreground, background and ignored pixels of the masks whose meaning is stated."""
+def areas(looked: Sequence[Looked], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the fractions of each class, background and ignored pixels of the masks whose meaning is stated."""
     stated = [(one, own) for one in looked if (own := one.meaning(None)) is not None]
     total = sum(sum(one.mask.counts) for one, _ in stated)
     shares: dict[str, int] = {}
     for one, own in stated:
         for value, count in zip(one.mask.values, one.mask.counts, strict=True):
-            kind = own.kind(value, one.mask)
+            number = own.number(value, one.mask) if own.classes else 0
+            kind = f"class {number}, {classes[number - 1]}" if number else own.kind(value, one.mask)
             shares[kind] = shares.get(kind, 0) + count
-    return tuple(f"{kind}: as drawn ({100 * count / total:.1f} % of the area)" for kind, count in shares.items())
+    return tuple(f"{kind}: as drawn ({100 * shares[kind] / total:.1f} % of the area)" for kind in sorted(shares))
 
 
 def failed(folder: Path, problems: list[Problem], advice: str) -> DatasetError:

@@ -5,7 +5,7 @@ rejected with a message that lists the values, their areas and the options to se
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,8 @@ OBJECTS_A_LABEL = 1.3  # connected areas per label if each label is one object; 
 FEW_LABELS = 4
 MOST_SHOWN = 8
 FOREGROUND, BACKGROUND, IGNORED = "foreground", "background", "takes no part"
+MOST_CLASSES = 64  # More values than this are hardly classes.
+IGNORED_NAMES = ("ignore", "void", "unlabelled", "unlabeled")  # names of the pixels that take no part, in a legend
 CLASSES_APART = 2.0  # distance of the brightness of two classes, in standard deviations
 
 
@@ -32,18 +34,27 @@ class Meaning:
         foreground: Foreground values; () for all values that are neither background nor ignored.
         background: Background values; () for all values that are neither foreground nor ignored.
         ignored: Values of ignored pixels.
+        classes: Values of each class, in the order of their numbers; () for one class, the foreground.
     """
 
     foreground: tuple[Value, ...] = ()
     background: tuple[Value, ...] = (BLACK,)
     ignored: tuple[Value, ...] = ()
+    classes: tuple[tuple[Value, ...], ...] = ()
 
     def of(self, mask: MaskValues) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the foreground and the ignored pixels (None if there are none), both H W, bool."""
-        kinds = [self.kind(value, mask) for value in mask.values]
+        """Return the mask, H W, bool or class numbers, and the ignored pixels, H W, bool (None if there are none)."""
         codes = mask.codes()
-        ignored = np.array([kind == IGNORED for kind in kinds])
-        return np.array([kind == FOREGROUND for kind in kinds])[codes], ignored[codes] if ignored.any() else None
+        ignored = np.array([self.kind(value, mask) == IGNORED for value in mask.values])
+        numbers = np.array([self.number(value, mask) for value in mask.values], np.uint8 if self.classes else bool)
+        return numbers[codes], ignored[codes] if ignored.any() else None
+
+    def number(self, value: Value, mask: MaskValues) -> int:
+        """Return the number of the class of one value of a mask, 0 for background and ignored pixels."""
+        if self.kind(value, mask) != FOREGROUND:
+            return 0
+        own = (number for number, values in enumerate(self.classes, start=1) if mask.is_one_of(value, values))
+        return next(own, 1 if not self.classes else 0)
 
     def kind(self, value: Value, mask: MaskValues) -> str:
         """Return the meaning of one value of a mask: "foreground", "background" or "takes no part"."""
@@ -64,6 +75,7 @@ class Decision:
         advice: Options that the user can set.
         notes: Assumptions, one sentence each.
         lines: Each value with its area and its meaning, for the summary of the folder.
+        classes: Names of the classes, in the order of their numbers; () for one class without a name.
     """
 
     meaning: Meaning | None
@@ -71,15 +83,23 @@ class Decision:
     advice: str = ""
     notes: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
-def decide(masks: Sequence[MaskValues], options: ReadingOptions, *, alone: bool = False) -> Decision:
+def decide(
+    masks: Sequence[MaskValues],
+    options: ReadingOptions,
+    *,
+    alone: bool = False,
+    legend: Mapping[str, tuple[str, ...]] | None = None,
+) -> Decision:
     """Decide the meaning of the values from all masks together.
 
     Args:
         masks: Masks of a folder.
-        options: Options of the user; foreground, background and ignore are used.
+        options: Options of the user; foreground, background, ignore and classes are used.
         alone: True for a single mask of many, which cannot show whether foreground and background are exchanged.
+        legend: Name of each class, with the texts of its values, see `data.legend`; None if the folder has none.
 
     Raises:
         ConfigError: A value of the options is neither a number nor a colour.
@@ -90,6 +110,8 @@ def decide(masks: Sequence[MaskValues], options: ReadingOptions, *, alone: bool 
     if unclear:
         return unclear
     masks = harmonised(masks)
+    if legend:
+        return _by_legend(masks, legend)
     foreground, background, ignored = (
         [parsed(text) for text in texts] for texts in (options.foreground, options.background, options.ignore)
     )
@@ -97,12 +119,15 @@ def decide(masks: Sequence[MaskValues], options: ReadingOptions, *, alone: bool 
     if unknown:
         return _ask(masks, f"no mask holds the value {', '.join(map(str, unknown))}")
     notes: list[str] = []
-    meaning = Meaning(
-        *(tuple(v for one in part for v in _resolved(one, masks)) for part in (foreground, background, ignored))
+    marked, unmarked, unused = (
+        tuple(v for one in part for v in _resolved(one, masks)) for part in (foreground, background, ignored)
     )
+    meaning = Meaning(marked, unmarked, unused)
     if VOC_VOID in _areas(masks) and any(mask.voc for mask in masks) and not ignored and not foreground:
         meaning = replace(meaning, ignored=(VOC_VOID,))
         notes.append("mask value 255, PASCAL VOC's void, takes no part.")
+    if options.classes:
+        return _by_values(masks, meaning, notes)
     if not foreground and not background:
         return _automatic(masks, meaning.ignored, notes, alone)
     if foreground and background:
@@ -112,6 +137,73 @@ def decide(masks: Sequence[MaskValues], options: ReadingOptions, *, alone: bool 
             found = ", ".join(dict.fromkeys(_shown(value, masks) for value in rest))
             return _ask(masks, f"the value {found} is neither foreground, background nor ignored")
     return Decision(meaning, notes=tuple(notes), lines=_lines(masks, meaning))
+
+
+def _by_legend(masks: Sequence[MaskValues], legend: Mapping[str, tuple[str, ...]]) -> Decision:
+    """Return the meaning that the folder's legend states."""
+    parts: dict[str, tuple[Value, ...]] = {}
+    for name, texts in legend.items():
+        parts[name] = tuple(value for text in texts for value in _resolved(parsed(text), masks))
+    background = next((values for name, values in parts.items() if name.lower() == "background"), ())
+    ignored = tuple(value for name, values in parts.items() if name.lower() in IGNORED_NAMES for value in values)
+    classes = {name: values for name, values in parts.items() if name.lower() not in ("background", *IGNORED_NAMES)}
+    named = (*background, *ignored, *(value for values in classes.values() for value in values))
+    if BLACK not in named:
+        background = (*background, BLACK)
+    rest = [value for mask in masks for value in mask.values if not mask.is_one_of(value, (*named, *background))]
+    if rest:
+        found = ", ".join(dict.fromkeys(_shown(value, masks) for value in rest))
+        return _ask(masks, f"the value {found} is in the masks, but not in the legend ({', '.join(legend)})")
+    absent = [name for name, values in classes.items() if not values]
+    # In the order of their values, so that the numbers of the classes are the values of the masks where that is possible.
+    classes = dict(sorted(classes.items(), key=lambda one: [(isinstance(value, str), value) for value in one[1]]))
+    notes = [f"the legend names {', '.join(absent)}, which no mask shows; not a class here."] if absent else []
+    return _classes(masks, {name: values for name, values in classes.items() if values}, background, ignored, notes)
+
+
+def _by_values(masks: Sequence[MaskValues], meaning: Meaning, notes: list[str]) -> Decision:
+    """Return a meaning in which each value is a class of its own, except background and ignored values."""
+    areas = _areas(masks)
+    background = meaning.background or tuple(
+        value for value in (TRANSPARENT, BLACK) if value in areas and value not in meaning.foreground
+    )
+    if not background:
+        return _ask(masks, "no value is 0 or transparent, so that none is background for certain")
+    values = meaning.foreground or tuple(v for v in areas if v not in background and v not in meaning.ignored)
+    rest = [value for value in areas if value not in (*values, *background, *meaning.ignored)]
+    if rest and meaning.background:
+        found = ", ".join(_shown(value, masks) for value in rest)
+        return _ask(masks, f"the value {found} is neither foreground, background nor ignored")
+    if len(values) > MOST_CLASSES:
+        return _ask(masks, f"the masks hold {len(values)} values, more than classes would; single objects?")
+    ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
+    classes = {str(_index(value, masks)): (value,) for value in ordered}
+    return _classes(masks, classes, (*background, *rest), meaning.ignored, notes)
+
+
+def _classes(
+    masks: Sequence[MaskValues],
+    classes: Mapping[str, tuple[Value, ...]],
+    background: tuple[Value, ...],
+    ignored: tuple[Value, ...],
+    notes: Sequence[str],
+) -> Decision:
+    foreground = tuple(value for values in classes.values() for value in values)
+    several = len(classes) > 1  # The masks of one class are bool, but its name is kept.
+    meaning = Meaning(foreground, background, ignored, tuple(classes.values()) if several else ())
+    shares = dict(_shares(masks))
+    lines = [
+        f"class {number}, {name}: {', '.join(_shown(value, masks) for value in values)} "
+        f"({_percent(sum(shares[value] for value in values))} of the area)"
+        for number, (name, values) in enumerate(classes.items(), start=1)
+    ]
+    others = [line for line in _lines(masks, meaning) if not line.startswith(FOREGROUND)]
+    return Decision(
+        meaning,
+        notes=tuple(notes),
+        lines=(*lines, *others) if several else _lines(masks, meaning),
+        classes=tuple(classes),
+    )
 
 
 def _resolved(given: Value, masks: Sequence[MaskValues]) -> tuple[Value, ...]:
@@ -220,7 +312,8 @@ def _ask(masks: Sequence[MaskValues], why: str) -> Decision:
     shown = f'"{example}"' if isinstance(example, str) else str(_index(example, masks))
     advice = (
         f"Say which values are foreground (such as --foreground {shown}), which are background (--background VALUE) or "
-        "which take no part (--ignore VALUE), then run the command again."
+        "which take no part (--ignore VALUE), or that each value is a class of its own (--classes), then run the "
+        "command again."
     )
     where = "masks" if len(masks) > 1 else masks[0].label
     return Decision(None, (Problem(where, f"{why}; values and their areas: {listed}"),), advice)

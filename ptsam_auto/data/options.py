@@ -10,6 +10,8 @@ class ReadingOptions:
     Args:
         allow_blank: Accept masks without foreground, or without background.
         categories: Names of the classes or COCO categories that are foreground; () for all of them.
+        classes: Each category, or each value of the masks that is foreground, is a class of its own, so that masks are
+            maps of class numbers. By default all of them together are one class.
         foreground: Mask values that are foreground, numbers ("1") or colours ("#ff0000"); () to decide by the values.
         background: Mask values that are background; () to decide by the values.
         ignore: Mask values whose pixels are ignored, both in the loss and in scores.
@@ -27,6 +29,7 @@ class ReadingOptions:
 
     allow_blank: bool = False
     categories: tuple[str, ...] = ()
+    classes: bool = False
     foreground: tuple[str, ...] = ()
     background: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()

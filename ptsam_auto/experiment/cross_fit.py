@@ -1,6 +1,6 @@
 """Cross-fitting: every image is predicted by a model that was trained without it and without its group."""
 
-# H W size of an image, px  K folds
+# H W size of an image, px  C classes  K folds
 
 import time
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ class CrossFit:
     seconds: float
 
     def probability(self, image: int) -> np.ndarray:
-        """Return the foreground probability of an image, H W, float16, 0 to 1, by the model trained without it."""
+        """Return the probability of an image by the model trained without it, H W or C H W, float16, 0 to 1."""
         return np.load(_map_file(self.folder, image))
 
     def learned(self, fold: int) -> Path:
@@ -64,7 +64,7 @@ class CrossFit:
 
 
 def mixed_probability(cross_fits: Sequence[CrossFit], weights: Sequence[float], image: int) -> np.ndarray:
-    """Return the foreground probability of an image by a mixture of models trained without it, H W, float32, 0 to 1.
+    """Return the probability of an image by a mixture of models trained without it, H W or C H W, float32, 0 to 1.
 
     Args:
         cross_fits: Cross-fit of each model, of the same images.

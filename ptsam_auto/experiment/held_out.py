@@ -16,6 +16,7 @@ from ptsam_auto.files import json_sha256
 from ptsam_auto.methods.appearance import Appearance
 from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam, blend
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.training import feature_files
 
@@ -28,8 +29,8 @@ class Prediction:
 
     Args:
         name: Name of the image.
-        probability: Foreground probability, H W, float32, 0 to 1.
-        truth: Annotated mask, H W, bool.
+        probability: Foreground probability, H W, or the probability of each class, C H W; float32, 0 to 1.
+        truth: Annotated mask, H W, bool or class numbers.
         ignored: Ignored pixels, H W, bool.
     """
 
@@ -40,8 +41,9 @@ class Prediction:
 
     @property
     def score(self) -> ImageScore:
-        """Return the scores of the mask: a probability above 0.5 is foreground."""
-        return ImageScore.of(self.name, self.probability > 0.5, self.truth, self.ignored)
+        """Return the scores of the mask; see `metrics.classes.decided`."""
+        classes = 1 if self.probability.ndim == 2 else len(self.probability)
+        return ImageScore.of(self.name, decided(self.probability), self.truth, self.ignored, classes)
 
 
 class HeldOut:

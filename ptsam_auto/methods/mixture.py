@@ -1,6 +1,6 @@
 """A mixture of models: the weighted mean of their foreground probabilities."""
 
-# H W size of an image, px  M models  R maps
+# H W size of an image, px  C classes  M models  R maps
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from torch import nn
 from ptsam_auto.methods.appearance import Appearance
 from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam, blend
+from ptsam_auto.metrics.classes import decided
 
 
 class Mixture:
@@ -32,12 +33,12 @@ class Mixture:
         return self.models[0].device
 
     def probability(self, image: np.ndarray) -> np.ndarray:
-        """Return the foreground probability (H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
+        """Return the foreground probability (H W or C H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
         return mixed_probabilities([self], image)[0]
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Return the mask (H W, bool, True is foreground) of an image (H W 3, uint8, RGB)."""
-        return self.probability(image) > 0.5
+        """Return the mask (H W, bool or class numbers) of an image (H W 3, uint8, RGB)."""
+        return decided(self.probability(image))
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the learned parameters by name; the name begins with the number of the model, from 0."""
@@ -51,7 +52,7 @@ class Mixture:
 def mixed_probabilities(
     mixtures: Sequence[Mixture], image: np.ndarray, appearance: Appearance | None = None
 ) -> np.ndarray:
-    """Return the foreground probability of each of R mixtures in an image, R H W, float32, 0 to 1.
+    """Return the foreground probability of each of R mixtures in an image, R H W or R C H W, float32, 0 to 1.
 
     All models that share the features of a frozen SAM use one encoding of each tile, also those of different mixtures.
 
@@ -89,7 +90,7 @@ def _shared(models: Sequence[Model]) -> list[list[int]]:
 def _group_probabilities(
     group: Sequence[Model], mixing: np.ndarray, image: np.ndarray, appearance: Appearance | None
 ) -> np.ndarray:
-    """Return the weighted sums of the probabilities of models that share their features, R H W, float32."""
+    """Return the weighted sums of the probabilities of models that share their features, R H W or R C H W, float32."""
     height, width = image.shape[:2]
     on_sam = [model for model in group if isinstance(model, PromptFreeSam)]
     if not on_sam:
@@ -101,10 +102,10 @@ def _group_probabilities(
 
 
 def mean_probability(probabilities: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    """Return the weighted mean of probability maps, H W float32.
+    """Return the weighted mean of probability maps, H W or C H W, float32.
 
     Args:
-        probabilities: Maps, each H W, 0 to 1.
+        probabilities: Maps, each H W or C H W, 0 to 1.
         weights: Weight of each map; the sum is 1.
     """
     mean = np.zeros(probabilities[0].shape, np.float32)

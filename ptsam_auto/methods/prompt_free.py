@@ -1,6 +1,6 @@
 """The network of all SAM-based methods, which maps images to masks without user prompts."""
 
-# B images  S input side, px  G patches per side  H W size of an image, px  M models  R maps
+# B images  C classes  S input side, px  G patches per side  H W size of an image, px  M models  R maps
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ptsam_auto.errors import ConfigError
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.resampling import resize_image
 from ptsam_auto.sam.image_encoder import encode_frozen, encode_tuned
 from ptsam_auto.sam.mask_decoder import decode
@@ -29,7 +31,7 @@ class PromptFreeSam(nn.Module):
 
     Args:
         sam: SAM; frozen except for the parameters that the method trains.
-        decoder_prompts: Initial decoder prompts, P 256, or None.
+        decoder_prompts: Initial decoder prompts, P 256, or those of each of several classes, C P 256, or None.
         encoder_prompts: Initial encoder prompts, L P D (P V for TinyViT), or None.
         mask_token: Index of the one of SAM's four masks that is the output, see `sam.mask_decoder`.
         tiling: Rule by which images are cut into tiles. By default the network sees whole images, as in SAM.
@@ -54,6 +56,12 @@ class PromptFreeSam(nn.Module):
         self.background_token = background_token
 
     @property
+    def classes(self) -> int:
+        """Return C, the number of classes; each has its own decoder prompts."""
+        several = self.decoder_prompts is not None and self.decoder_prompts.dim() == 3
+        return len(cast(Tensor, self.decoder_prompts)) if several else 1
+
+    @property
     def image_size(self) -> int:
         """Return S, the side of the square input in px."""
         return self.sam.image_encoder.img_size
@@ -76,16 +84,24 @@ class PromptFreeSam(nn.Module):
         return encode_tuned(self.sam.image_encoder, images_B3SS, self.encoder_prompts)
 
     def decode(self, features_B256GG: Tensor) -> Tensor:
-        """Return mask logits, B 4G 4G; above 0 is foreground."""
-        return decode(self.sam, features_B256GG, self.decoder_prompts, self.mask_token, self.background_token)
+        """Return mask logits, B 4G 4G, above 0 is foreground; or B C 4G 4G, see `class_probabilities`."""
+        if self.classes == 1:
+            return decode(self.sam, features_B256GG, self.decoder_prompts, self.mask_token, self.background_token)
+        images = len(features_B256GG)
+        prompts = cast(Tensor, self.decoder_prompts).repeat(images, 1, 1)
+        repeated = features_B256GG.repeat_interleave(self.classes, dim=0)
+        masks = decode(self.sam, repeated, prompts, self.mask_token, self.background_token)
+        return masks.unflatten(0, (images, self.classes))
 
     def shares_decoder_with(self, other: "PromptFreeSam") -> bool:
         """Return whether the two models differ at most in prompts, so that `decode_together` can join them.
 
-        Numbers of decoder prompts must be equal, because SAM's decoder has no mask for its attention.
+        Numbers of decoder prompts must be equal, because SAM's decoder has no mask for its attention. A model of
+        several classes has a pass of its own.
         """
         return (
             self.sam is other.sam
+            and self.classes == 1
             and self.decoder_prompts is not None
             and other.decoder_prompts is not None
             and self.decoder_prompts.shape == other.decoder_prompts.shape
@@ -94,12 +110,12 @@ class PromptFreeSam(nn.Module):
 
     @torch.no_grad()
     def probability(self, image: np.ndarray) -> np.ndarray:
-        """Return the foreground probability (H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
+        """Return the foreground probability (H W or C H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
         return blend([self], self.tile_features(image), *image.shape[:2])[0]
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Return the mask (H W, bool, True is foreground) of an image (H W 3, uint8, RGB)."""
-        return self.probability(image) > 0.5
+        """Return the mask (H W, bool or class numbers) of an image (H W 3, uint8, RGB)."""
+        return decided(self.probability(image))
 
     @torch.no_grad()
     def tile_features(self, image: np.ndarray) -> Iterator[Tensor]:
@@ -159,8 +175,11 @@ def blend(
 ) -> np.ndarray:
     """Decode the tiles and blend them to one foreground probability map per row of `mixing_RM`, R H W, float32, 0 to 1.
 
+    With several classes these are R C H W.
+
     Args:
-        models: M models with the same features: on one frozen SAM and with one tiling, or a single model.
+        models: M models with the same features: on one frozen SAM and with one tiling, or a single model. They have the
+            same classes.
         tile_features: Features of each tile, 256 G G, in the order of `PromptFreeSam.tile_features`.
         height: H, height of the image, px.
         width: W, width of the image, px.
@@ -169,19 +188,34 @@ def blend(
     """
     mixing = np.eye(len(models), dtype=np.float32) if mixing_RM is None else mixing_RM.astype(np.float32)
     tiling, image_size = models[0].tiling, models[0].image_size
-    total, weight = np.zeros((len(mixing), height, width), np.float32), np.zeros((height, width), np.float32)
+    classes = models[0].classes
+    total = np.zeros((len(mixing), classes, height, width), np.float32)
+    weight = np.zeros((height, width), np.float32)
     for box, features in zip(tiling.boxes(height, width, image_size), tile_features, strict=True):
         rows, columns = weight[box].shape
         inside = tiling.frame(rows, columns, image_size)
         tile_weight = ramp(rows, columns)
         weight[box] += tile_weight
         for index, model in enumerate(models):
-            logits = model.decode(features[None])[0]
-            probability = to_original(logits, inside, (rows, columns), image_size).sigmoid().cpu().numpy()
+            decoded = model.decode(features[None])[0]
+            logits_C = decoded if classes > 1 else decoded[None]
+            scaled = [to_original(logits, inside, (rows, columns), image_size) for logits in logits_C]
+            probability = class_probabilities(torch.stack(scaled)[None])[0].cpu().numpy()
             for row in np.flatnonzero(mixing[:, index]):
-                total[row][box] += mixing[row, index] * (tile_weight * probability)
+                total[row][:, *box] += mixing[row, index] * (tile_weight * probability)
     total /= weight
-    return total
+    return total if classes > 1 else total[:, 0]
+
+
+def class_probabilities(logits_BChw: Tensor) -> Tensor:
+    """Return the probability of each class, B C h w, 0 to 1.
+
+    Classes exclude each other, and the background is one more class, whose logit is 0. So a pixel has the class with
+    the largest logit, if that is above 0; and the probability of a single class is its sigmoid.
+    """
+    if logits_BChw.shape[1] == 1:
+        return logits_BChw.sigmoid()
+    return F.pad(logits_BChw, (0, 0, 0, 0, 1, 0)).softmax(dim=1)[:, 1:]
 
 
 def check_output(mask_token: int, tiles: int, scale: str) -> None:

@@ -59,18 +59,22 @@ class PTSAMConfig:
         return self.encoder_prompts > 0
 
 
-def build(sam: Sam, config: PTSAMConfig, seed: int) -> PromptFreeSam:
+def build(sam: Sam, config: PTSAMConfig, seed: int, classes: int = 1) -> PromptFreeSam:
     """Return a frozen SAM with newly initialised prompts.
+
+    Each of several classes has its own decoder prompts; encoder prompts are common to all, so an image is encoded once.
 
     Args:
         sam: SAM; its weights are set to frozen, not copied.
         config: Number of prompts in decoder and encoder.
         seed: Random seed for the initial prompts.
+        classes: Number of classes.
     """
     sam.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     device = sam.mask_decoder.iou_token.weight.device
-    decoder_prompts = new_decoder_prompts(config.decoder_prompts, config.prompt_std, generator).to(device)
+    of_classes = [new_decoder_prompts(config.decoder_prompts, config.prompt_std, generator) for _ in range(classes)]
+    decoder_prompts = (torch.stack(of_classes) if classes > 1 else of_classes[0]).to(device)
     encoder_prompts = None
     if config.encoder_prompts:
         encoder_prompts = new_encoder_prompts(sam.image_encoder, config.encoder_prompts, generator).to(device)

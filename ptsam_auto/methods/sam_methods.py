@@ -59,7 +59,7 @@ def config(values: Mapping[str, Any]) -> MethodConfig:
     return named(values.get("name", "ptsam")).config(**values)
 
 
-def build(sam: Sam, config: MethodConfig, seed: int, tiling: Tiling | None = None) -> PromptFreeSam:
+def build(sam: Sam, config: MethodConfig, seed: int, tiling: Tiling | None = None, classes: int = 1) -> PromptFreeSam:
     """Return a SAM with newly initialised learned parts.
 
     Args:
@@ -68,12 +68,34 @@ def build(sam: Sam, config: MethodConfig, seed: int, tiling: Tiling | None = Non
         seed: Random seed for the initial values of the learned parts.
         tiling: Rule by which images are cut into tiles. By default every image gets `config.tiles` tiles along its
             longer side, whatever its size.
+        classes: Number of classes.
+
+    Raises:
+        ConfigError: The method finds one class only.
     """
-    model = SAM_METHODS[config.name].build(sam, config, seed)
+    check_classes(config.name, classes)
+    if classes > 1:
+        assert isinstance(config, PTSAMConfig)
+        model = ptsam.build(sam, config, seed, classes)
+    else:
+        model = SAM_METHODS[config.name].build(sam, config, seed)
     model.tiling = tiling or Tiling(config.tiles)
     return model
 
 
 def build_like(model: PromptFreeSam, config: MethodConfig) -> PromptFreeSam:
     """Return a SAM with newly initialised learned parts, on the same frozen SAM and with the same tiling as a model."""
-    return build(model.sam, config, 0, model.tiling).to(model.device).eval()
+    return build(model.sam, config, 0, model.tiling, model.classes).to(model.device).eval()
+
+
+def check_classes(method: str, classes: int) -> None:
+    """Check that a method can find this number of classes.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if classes > 1 and method != "ptsam":
+        raise ConfigError(
+            f"The method {method} finds one class, but the images have {classes}.\n"
+            "Use --method ptsam, which finds all of them at once, or choose one with --class NAME."
+        )

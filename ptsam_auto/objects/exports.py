@@ -14,7 +14,7 @@ from ptsam_auto.files import replacing, write_json, write_text
 from ptsam_auto.objects.measures import Page, Row
 from ptsam_auto.objects.outlines import Outline
 
-NOT_MEASURED = ("image", "object")  # columns that name an object
+NOT_MEASURED = ("image", "object", "class")  # columns that name an object
 DECIMALS = 2  # of the corners of polygons; a hundredth of a pixel
 
 
@@ -25,7 +25,7 @@ def write_geojson(path: Path, page: Page, rows: Sequence[Row], class_name: str) 
         path: The file.
         page: The page.
         rows: Measurements of its objects, see `measures.rows_of_objects`.
-        class_name: Name of the class of all objects.
+        class_name: Name of the class of all objects, if there is a single class.
     """
     features = []
     for outline, row in zip(page.outlines, rows, strict=True):
@@ -39,7 +39,7 @@ def write_geojson(path: Path, page: Page, rows: Sequence[Row], class_name: str) 
                 "properties": {
                     "objectType": "detection",
                     "name": str(outline.number),
-                    "classification": {"name": class_name},
+                    "classification": {"name": page.class_name(outline.number, class_name)},
                     "measurements": measured,
                 },
             }
@@ -58,6 +58,8 @@ def write_rois(path: Path, pages: Iterable[Page]) -> None:
     for position, page in enumerate(pages, start=1):
         for outline in page.outlines:
             name = f"{position:04d}-{outline.number:05d}"
+            if page.classes:
+                name += f"-{page.class_of[outline.number - 1]}"  # The name of a class may be no name of a file.
             roi = ImagejRoi.frompoints(outline.ring, name=name, position=position - 1)  # it counts from 0
             roi.roitype = ROI_TYPE.POLYGON
             rois.append(roi)
@@ -70,11 +72,11 @@ class Coco:
     """Collects the objects of all images for one COCO file.
 
     Args:
-        class_name: Name of the only category.
+        categories: Names of the categories, in the order of their numbers, which count from 1.
     """
 
-    def __init__(self, class_name: str) -> None:
-        self._class_name = class_name
+    def __init__(self, categories: Sequence[str]) -> None:
+        self._categories = categories
         self._images: list[Mapping[str, Any]] = []
         self._annotations: list[Mapping[str, Any]] = []
 
@@ -90,7 +92,7 @@ class Coco:
                 {
                     "id": len(self._annotations) + 1,
                     "image_id": image,
-                    "category_id": 1,
+                    "category_id": page.class_of[outline.number - 1] if page.classes else 1,
                     "segmentation": _run_lengths(page.labels == outline.number) if outline.holes else [_flat(outline)],
                     "area": int(areas[outline.number]),
                     "bbox": [*low.tolist(), *(high - low).tolist()],
@@ -100,7 +102,8 @@ class Coco:
 
     def write(self, path: Path) -> None:
         """Write the file."""
-        categories = [{"id": 1, "name": self._class_name, "supercategory": ""}]
+        named = enumerate(self._categories, start=1)
+        categories = [{"id": number, "name": name, "supercategory": ""} for number, name in named]
         write_json(path, {"images": self._images, "annotations": self._annotations, "categories": categories})
 
 

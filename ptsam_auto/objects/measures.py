@@ -35,6 +35,8 @@ class Page:
     Args:
         name: Name of its results.
         labels: Objects, H W, int32; 0 is background.
+        classes: Names of several classes, in the order of their numbers; () for a single class.
+        class_of: Number of the class of each object, in the order of their numbers; () for a single class.
         values: Stored values of the image, H W C, or None if they are not measured.
         pixel_size: Size of a pixel, or None if it is not known.
     """
@@ -43,6 +45,12 @@ class Page:
     labels: np.ndarray
     values: np.ndarray | None = None
     pixel_size: PixelSize | None = None
+    classes: tuple[str, ...] = ()
+    class_of: tuple[int, ...] = ()
+
+    def class_name(self, number: int, default: str) -> str:
+        """Return the name of the class of an object, or the default for a single class."""
+        return self.classes[self.class_of[number - 1] - 1] if self.classes else default
 
     @cached_property
     def outlines(self) -> list[Outline]:
@@ -56,7 +64,8 @@ def rows_of_objects(page: Page) -> list[Row]:
     Columns in px, and with a pixel size also in micrometres: area, diameter of a circle of this area, perimeter,
     centroid (x to the right, y down; the upper left corner of the image is 0, as in `outlines`); eccentricity of an
     ellipse with the same second moments (0 is a circle), solidity (share of the convex hull); whether the object
-    touches the border of the image, so that it may be cut; mean and sum of the stored values of each channel.
+    touches the border of the image, so that it may be cut; mean and sum of the stored values of each channel. With
+    several classes the name of the object's class.
     """
     if not page.labels.any():
         return []
@@ -81,8 +90,10 @@ def rows_of_objects(page: Page) -> list[Row]:
             columns[f"sum_channel_{channel + 1}"] = total[found["label"]]
             columns[f"mean_channel_{channel + 1}"] = total[found["label"]] / found["area"]
     return [
-        {"image": page.name} | {name: values[place].item() for name, values in columns.items()}
-        for place in range(len(found["label"]))
+        {"image": page.name}
+        | ({"class": page.class_name(int(label), "")} if page.classes else {})
+        | {name: values[place].item() for name, values in columns.items()}
+        for place, label in enumerate(found["label"])
     ]
 
 
@@ -98,6 +109,10 @@ def row_of_image(page: Page, objects: list[Row]) -> Row:
         "foreground_px": foreground,
         "foreground_share": foreground / page.labels.size,
     }
+    for number, name in enumerate(page.classes, start=1):
+        own = [place for place, of in enumerate(page.class_of, start=1) if of == number]
+        row[f"objects_{name}"] = len(own)
+        row[f"foreground_px_{name}"] = int(np.isin(page.labels, own).sum())
     if page.pixel_size:
         row |= {"pixel_width_um": page.pixel_size.width, "pixel_height_um": page.pixel_size.height}
         row["foreground_um2"] = foreground * page.pixel_size.area

@@ -15,7 +15,7 @@ from ptsam_auto.objects.exports import Coco, write_geojson, write_rois
 from ptsam_auto.objects.label_files import write_labels
 from ptsam_auto.objects.measures import Page, Row, row_of_image, rows_of_objects
 from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
-from ptsam_auto.objects.separation import ObjectSettings, separated
+from ptsam_auto.objects.separation import ObjectSettings, separated_classes
 from ptsam_auto.objects.summary import write_summary
 from ptsam_auto.objects.tables import table_paths, write_tables
 
@@ -32,7 +32,8 @@ class ObjectResults:
         measure: Whether they are measured.
         exports: Formats of other programs, some of `kinds.EXPORTS`.
         pixel_size: Size of a pixel of all images, or None for what each file states.
-        class_name: Name of the foreground in other programs.
+        class_name: Name of the foreground in other programs, if there is a single class.
+        classes: Names of several classes, in the order of their numbers in the masks; () for a single class.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class ObjectResults:
     exports: tuple[str, ...] = ()
     pixel_size: PixelSize | None = None
     class_name: str = "foreground"
+    classes: tuple[str, ...] = ()
 
     def paths(self, sources: Sequence[Source]) -> Iterator[Path]:
         """Yield the paths of all files that are written."""
@@ -72,7 +74,7 @@ class ObjectResults:
         images: list[Row] = []
         problems: list[Problem] = []
         count = pages_done = unknown = 0
-        coco = Coco(self.class_name)
+        coco = Coco(self.classes or (self.class_name,))
         for done, source in enumerate(sources, start=1):
             try:
                 size = self.pixel_size or pixel_size_of(source.image.files[0])
@@ -123,9 +125,9 @@ class ObjectResults:
 
     def _page(self, source: Source, number: int, size: PixelSize | None) -> Page:
         with Image.open(self.folder / f"{source.names[number]}.png", formats=["PNG"]) as mask:
-            labels = separated(np.asarray(mask) > 0, self.settings)
+            labels, class_of = separated_classes(np.asarray(mask), len(self.classes), self.settings)
         values = stored_values(source.image, number) if self._are_measured else None
-        return Page(source.names[number], labels, values, size)
+        return Page(source.names[number], labels, values, size, self.classes, class_of)
 
     def _of(self, kind: str, name: str, ending: str) -> Path:
         return self.folder / kind / f"{name}{ending}"

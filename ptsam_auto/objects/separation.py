@@ -87,6 +87,29 @@ def separated(mask: np.ndarray, settings: ObjectSettings) -> np.ndarray:
     return _numbered(_without_specks(labels, settings.smallest))
 
 
+def separated_classes(mask: np.ndarray, classes: int, settings: ObjectSettings) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the objects of a mask, H W, int32, and the number of the class of each; () for a single class.
+
+    Objects of different classes are separated independently, so touching objects of two classes are two.
+
+    Args:
+        mask: Mask, H W: above 0 is foreground, or class numbers.
+        classes: Number of classes; 0 for a single class without a name.
+        settings: Smallest object and largest hole.
+    """
+    if not classes:
+        return separated(mask > 0, settings), ()
+    labels = np.zeros(mask.shape, np.int32)
+    class_of: list[int] = []
+    for number in range(1, classes + 1):
+        own = separated(mask == number, settings)
+        # A hole of one class may be an object of another one.
+        free = (own > 0) & ((mask == number) | (mask == 0))
+        labels[free] = own[free] + len(class_of)
+        class_of += [number] * int(own.max(initial=0))
+    return labels, tuple(class_of)
+
+
 def _without_specks(labels: np.ndarray, smallest: int) -> np.ndarray:
     """Remove parts that are too small after the split."""
     small = np.bincount(labels.ravel()) < smallest

@@ -26,6 +26,7 @@ from ptsam_auto.experiment.fold_runner import IN_THIS_PROCESS, FoldRunner
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import json_sha256, write_text
 from ptsam_auto.methods.model import Model
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.portfolio.cost import Cost, shortened
 from ptsam_auto.portfolio.selection import Image, Selection, select, standard_error
 from ptsam_auto.records import RecordError, from_json, to_json
@@ -76,6 +77,7 @@ class Task:
         device: Device, such as "cpu" or "cuda:0".
         seconds: Budget of time, or None for no limit.
         runner: How the folds are run; a runner that is not worth its start is not used.
+        classes: Number of classes of the masks.
     """
 
     pairs: tuple[Pair, ...]
@@ -86,6 +88,7 @@ class Task:
     device: str
     seconds: float | None
     runner: FoldRunner = IN_THIS_PROCESS
+    classes: int = 1
 
     @property
     def bank(self) -> Path:
@@ -219,6 +222,11 @@ class Chooser:
         return [self._best_of(index)[1] for index in choice.candidates] if self._results else []
 
     @property
+    def classes(self) -> int:
+        """Return the number of classes of the masks."""
+        return self._task.classes
+
+    @property
     def seconds(self) -> float:
         """Return the time that was spent in this call, and in the complete trainings of earlier calls."""
         return self._before + self._elapsed
@@ -226,8 +234,8 @@ class Chooser:
     def untuned_model(self, choice: Choice) -> Model | None:
         """Return the untuned network of the chosen candidate with the largest weight, or None if it has none."""
         untuned = self._candidates[_main(choice)].plan.untuned
-        if untuned is None:
-            return None
+        if untuned is None or self._task.classes > 1:
+            return None  # The untuned network has one mask, which is of no class.
         return untuned.train(self._task.pairs, self._task.seed, self._task.folder, self._task.device).model
 
     def untuned_scores(self, choice: Choice) -> Scores | None:
@@ -386,8 +394,8 @@ class Chooser:
         images = []
         for number, pair in enumerate(self._task.pairs):
             sample = pair.load()
-            mask = mixed_probability(results, weights, number) > 0.5
-            images.append(ImageScore.of(pair.name, mask, sample.mask, sample.ignored))
+            mask = decided(mixed_probability(results, weights, number))
+            images.append(ImageScore.of(pair.name, mask, sample.mask, sample.ignored, self._task.classes))
         return Scores.of(images)
 
     def _best_of(self, index: int) -> tuple[Trial, CrossFit]:
@@ -437,6 +445,7 @@ class Chooser:
             trainer = self._candidates[index].plan.trainer
             assert isinstance(trainer, SamTrainer)
             task = self._task
+            trainer = replace(trainer, classes=task.classes)
             self._costs[index] = Cost(trainer, task.pairs, len(task.train), task.device, task.runner.threads)
         return self._costs[index]
 
@@ -476,7 +485,7 @@ class Chooser:
         # One scale for all folds, so that they share the encoded images.
         method, image_size = settings.method, trainer.backbone.sam.image_encoder.img_size
         scale = scale_of(method.tiles, method.scale, self._task.pairs, image_size)
-        return replace(trainer, settings=settings, bank=self._task.bank, scale=scale)
+        return replace(trainer, settings=settings, bank=self._task.bank, scale=scale, classes=self._task.classes)
 
     def _decide(self, course: _Course) -> None:
         self._course = course
@@ -505,6 +514,7 @@ def _key(candidates: Sequence[Candidate], task: Task) -> str:
             "train": [pair.digest for pair in task.train],
             "folds": task.folds,
             "seed": task.seed,
+            "classes": task.classes,
             "version": version("ptsam-auto"),
         }
     )

@@ -117,7 +117,7 @@ def _threads(number: int | None) -> Iterator[None]:
 def _measured(trainer: SamTrainer, device: str) -> Speed:
     """Measure each duration once, after one pass to warm up."""
     recipe = trainer.settings.recipe
-    model = sam_methods.build(trainer.backbone.sam.to(device), trainer.settings.method, 0)
+    model = sam_methods.build(trainer.backbone.sam.to(device), trainer.settings.method, 0, classes=trainer.classes)
     size = model.image_size
     images = torch.zeros(recipe.batch_size, 3, size, size, device=device)
 

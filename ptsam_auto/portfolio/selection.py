@@ -4,12 +4,14 @@ Selection with few images overfits, so a mixture is chosen only if it is better 
 than one standard error of the difference, paired over the images.
 """
 
-# M members  N pixels of an image  R rounds
+# M members  C classes  N pixels of an image  R rounds
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from ptsam_auto.metrics.classes import decided, masks_of
 
 MAX_ROUNDS = 8  # largest number of parts of a mixture; a member can be several parts
 TIE = 0.001  # difference of the mean Dice below which the cheaper member is chosen
@@ -21,11 +23,11 @@ class Image:
     """The cross-fitted predictions of an image by all members.
 
     Args:
-        probabilities_MN: Foreground probability of each member in each pixel, 0 to 1.
-        truth_N: Annotated mask; pixels that are ignored are left out.
+        probabilities: Foreground probability of each member in each pixel, M N, or that of each class, M C N; 0 to 1.
+        truth_N: Annotated mask, bool or class numbers; pixels that are ignored are left out.
     """
 
-    probabilities_MN: np.ndarray
+    probabilities: np.ndarray
     truth_N: np.ndarray
 
     @classmethod
@@ -33,13 +35,13 @@ class Image:
         """Take the pixels of an image that are not ignored. A large image is looked at in every n-th row and column.
 
         Args:
-            maps: Foreground probability of each member, H W.
-            truth: Annotated mask, H W, bool.
+            maps: Foreground probability of each member, H W, or that of each class, C H W.
+            truth: Annotated mask, H W, bool or class numbers.
             ignored: Ignored pixels, H W, bool.
         """
         step = max(1, int(np.ceil(np.sqrt(truth.size / MAX_PIXELS))))
         kept = ~ignored[::step, ::step]
-        pixels = np.stack([probability[::step, ::step][kept] for probability in maps]).astype(np.float32)
+        pixels = np.stack([probability[..., ::step, ::step][..., kept] for probability in maps]).astype(np.float32)
         return cls(pixels, truth[::step, ::step][kept])
 
 
@@ -133,11 +135,21 @@ def _greedy(images: Sequence[Image], single: int, singles: np.ndarray) -> tuple[
 
 
 def _dice(images: Sequence[Image], weights: np.ndarray) -> np.ndarray:
-    """Return the Dice of each image, for a mixture."""
+    """Return the Dice of each image, for a mixture; with several classes the mean over those that the image shows."""
     used = np.flatnonzero(weights)
     result = []
     for image in images:
-        predicted = weights[used].astype(np.float32) @ image.probabilities_MN[used] > 0.5
-        both, either = (predicted & image.truth_N).sum(), predicted.sum() + image.truth_N.sum()
-        result.append(2 * both / either if either else 1.0)
+        probability = np.tensordot(weights[used].astype(np.float32), image.probabilities[used], axes=1)
+        several = probability.ndim == 2
+        # `decided` has two axes of pixels; here all pixels are in a row.
+        predicted = decided(probability[..., None] if several else probability[None]).reshape(-1)
+        classes = len(probability) if several else 1
+        pairs = zip(masks_of(predicted, classes), masks_of(image.truth_N, classes), strict=True)
+        dice = [_dice_of(one, truth) for one, truth in pairs if truth.any() or classes == 1]
+        result.append(float(np.mean(dice)) if dice else _dice_of(predicted > 0, image.truth_N > 0))
     return np.array(result)
+
+
+def _dice_of(predicted_N: np.ndarray, truth_N: np.ndarray) -> float:
+    either = predicted_N.sum() + truth_N.sum()
+    return 2 * float((predicted_N & truth_N).sum()) / float(either) if either else 1.0

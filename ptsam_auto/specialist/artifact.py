@@ -31,6 +31,7 @@ from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.methods.turns import mean_over_turns
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.records import RecordError, from_json, to_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
 from ptsam_auto.specialist.layout import FOLDS_FILE, RECORD_FILE, REPORT_FILE, WEIGHTS_FILE, check_finished
@@ -58,6 +59,11 @@ class Specialist:
     folds: tuple[Mixture, ...] = ()
     tta: bool = False
     folder: Path | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes, in the order of their numbers, counted from 1; () for a single class."""
+        return self.record.classes
 
     @property
     def scores(self) -> Scores:
@@ -98,10 +104,10 @@ class Specialist:
             ]
             for member in self.record.members
         ]
-        return json_sha256([members, learned, *(["tta"] if self.tta else [])])
+        return json_sha256([members, learned, *(["tta"] if self.tta else []), *self.record.classes])
 
     def predict(self, image: np.ndarray | Image.Image | Path | str) -> np.ndarray:
-        """Return the mask (H W, bool) of an image.
+        """Return the mask of an image: H W, bool; or with several classes H W, uint8, the number of `classes` or 0.
 
         Args:
             image: Array (H W or H W C, of integers or floats), PIL image, or path of a file. It is scaled as the
@@ -111,10 +117,13 @@ class Specialist:
             SpecialistError: The input is not an image, or its channels differ from those of the training images.
             DatasetError: The file cannot be read.
         """
-        return self.probability(image) > 0.5
+        return decided(self.probability(image))
 
     def probability(self, image: np.ndarray | Image.Image | Path | str) -> np.ndarray:
-        """Return the probability of foreground (H W, float32, 0 to 1) in an image; see `predict`."""
+        """Return the probability of foreground (H W, float32, 0 to 1) in an image; see `predict`.
+
+        With several classes it is the probability of each, C H W; the background has the rest.
+        """
         pixels = as_image(image, self.record.data.reading)
         return mean_over_turns(self.model.probability, pixels) if self.tta else self.model.probability(pixels)
 
@@ -179,7 +188,7 @@ def load_specialist(
     backbones = _backbones(folder, record.members, backbone)
     chosen = choose_device(device)
     try:
-        models = [_rebuilt(member, backbones, chosen) for member in record.members]
+        models = [_rebuilt(member, backbones, chosen, max(1, len(record.classes))) for member in record.members]
     except (ConfigError, KeyError, TypeError, ValueError):
         raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
     model = Mixture(models, [member.weight for member in record.members])
@@ -289,10 +298,10 @@ def _with_tile(folder: Path, members: tuple[MemberRecord, ...], tile: int) -> tu
     )
 
 
-def _rebuilt(member: MemberRecord, backbones: Mapping[str, Backbone], device: str) -> Model:
+def _rebuilt(member: MemberRecord, backbones: Mapping[str, Backbone], device: str, classes: int) -> Model:
     backbone = backbones[member.backbone.sha256] if member.backbone else None
     method = registry.method(str(member.method["name"]))
-    return method.rebuild(member.method, member.design, member.scale, backbone, device)
+    return method.rebuild(member.method, member.design, member.scale, backbone, device, classes)
 
 
 def _backbones(folder: Path, members: Sequence[MemberRecord], path: str | None) -> dict[str, Backbone]:

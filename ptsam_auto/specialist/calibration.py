@@ -5,12 +5,14 @@ training image has such a map by a model that never saw it, so confidence and Di
 be, and the line between them is applied to new images.
 """
 
-# H W size of an image, px
+# H W size of an image, px  C classes
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from ptsam_auto.metrics.classes import decided
 
 FEWEST = 4  # images; with fewer the expected Dice is the same for all images
 
@@ -20,12 +22,19 @@ def confidence(probability: np.ndarray) -> float:
 
     With p the probability of a pixel, it is 2 sum(p in the mask) / (number of pixels of the mask + sum(p)): the
     expected Dice if every probability were right and pixels were independent, up to a term that vanishes for many
-    pixels. It is 0 if the mask is empty.
+    pixels. It is 0 if the mask is empty. With several classes it is the mean over those in the mask.
 
     Args:
-        probability: Foreground probability, H W, 0 to 1; above 0.5 is the mask.
+        probability: Foreground probability, H W, 0 to 1, or the probability of each class, C H W.
     """
-    mask = probability > 0.5
+    mask = decided(probability)
+    if probability.ndim == 3:
+        shown = [number for number in range(1, len(probability) + 1) if (mask == number).any()]
+        return float(np.mean([_confidence(probability[n - 1], mask == n) for n in shown])) if shown else 0.0
+    return _confidence(probability, mask)
+
+
+def _confidence(probability: np.ndarray, mask: np.ndarray) -> float:
     inside = float(probability[mask].sum(dtype=np.float64))
     total = int(mask.sum()) + float(probability.sum(dtype=np.float64))
     return 2 * inside / total if total else 0.0

@@ -51,7 +51,7 @@ class Row:
 
 def row_metadata(assessment: Assessment) -> dict[str, str]:
     """Return the numbers of an image as metadata of its map."""
-    measured = _Measured(assessment.confidence, assessment.disagreement, float(assessment.mask.mean()))
+    measured = _Measured(assessment.confidence, assessment.disagreement, float((assessment.mask > 0).mean()))
     return {ASSESSMENT: to_json(measured)}
 
 

@@ -1,5 +1,8 @@
 """Writes masks as PNG files, one per image or page. Their metadata names the specialist and the source image.
 
+A mask of one class is 0 and 255. With several classes its pixels are class numbers, in the colours of the report, and
+classes.json in the folder names them.
+
 Overlays and maps of the uncertainty are written in the same way if they are asked for; see `uncertainty` and
 `expected_table`. Maps of the foreground probability are TIFF files, whose description is the same metadata.
 
@@ -8,7 +11,7 @@ it made from another image of the same name, are not overwritten by default.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +26,10 @@ from ptsam_auto.data.raster import SOURCE, SPECIALIST
 from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.errors import DatasetError, OutputError
 from ptsam_auto.files import file_sha256, json_sha256, replacing
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.expected_table import row_metadata
-from ptsam_auto.specialist.report import overlay
+from ptsam_auto.specialist.report import class_colour, overlay
 from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
 PROBABILITY = "probability"  # Subfolder of the maps of the foreground probability.
@@ -44,7 +48,7 @@ class Destination:
             An image to predict on is never overwritten.
         uncertainty: Folder of the maps of the uncertainty, NAME.png, or None.
         probability: Whether the foreground probability is written too, as probability/NAME.tif in the folder of the
-            masks, float32.
+            masks, float32; with several classes it has a page for each.
         threshold: Probability above which a pixel is foreground, 0 to 1.
     """
 
@@ -129,7 +133,7 @@ def reading_of(specialist: Specialist) -> ImageReading:
 
 
 def predict_source(specialist: Specialist, source: Source, destination: Destination) -> PredictionResult:
-    """Write the mask of an image as PNG, 0 and 255, in the size of the image. For a stack, write one mask per page.
+    """Write the mask of an image as PNG in the size of the image. For a stack, write one mask per page.
 
     Args:
         specialist: The loaded specialist; the image is read as its training images were. Maps of the uncertainty need
@@ -175,13 +179,13 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
                 _write(map_path, as_pixels(assessment.uncertainty), metadata | row_metadata(assessment))
             else:
                 probability = specialist.probability(image)
-            mask = probability > destination.threshold
+            mask = decided(probability, destination.threshold)
             if probability_path:
                 _write_probability(probability_path, probability, metadata)
             metadata |= {THRESHOLD: str(destination.threshold)}
             if overlay_path:
                 _write(overlay_path, overlay(image, mask), metadata)
-            _write(mask_path, mask.astype(np.uint8) * 255, metadata)
+            _write_mask(mask_path, mask, metadata)
             written += 1
     except DatasetError as error:
         return PredictionResult(label, written, kept, "; ".join(problem.what for problem in error.problems))
@@ -214,14 +218,34 @@ def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
         return None, None, DEFAULT_THRESHOLD  # The file is missing, is not an image, or is not ours.
 
 
+def legend(classes: Sequence[str]) -> dict[str, int]:
+    """Return the number of each class in the masks, and 0 for the background, as classes.json has it."""
+    return {"background": 0, **{name: number for number, name in enumerate(classes, start=1)}}
+
+
+def _write_mask(path: Path, mask: np.ndarray, metadata: dict[str, str]) -> None:
+    """Write a mask, H W, bool or class numbers."""
+    if mask.dtype == bool:
+        _write(path, mask.astype(np.uint8) * 255, metadata)
+        return
+    colours = [0, 0, 0] + [part for number in range(1, 256) for part in class_colour(number)]
+    picture = Image.fromarray(mask)
+    picture.putpalette(colours)  # The pixels stay the class numbers.
+    _write_picture(path, picture, metadata)
+
+
 def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str]) -> None:
+    _write_picture(path, Image.fromarray(pixels), metadata)
+
+
+def _write_picture(path: Path, picture: Image.Image, metadata: dict[str, str]) -> None:
     """Write a PNG atomically."""
     info = PngInfo()
     for key, value in metadata.items():
         info.add_text(key, value)
     try:
         with replacing(path) as unfinished:
-            Image.fromarray(pixels).save(unfinished, format="PNG", pnginfo=info)
+            picture.save(unfinished, format="PNG", pnginfo=info)
     except OSError as error:
         raise _unwritable(path, error) from None
 

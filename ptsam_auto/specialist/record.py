@@ -200,6 +200,7 @@ class SpecialistRecord:
         cost: Cost of the training.
         versions: Versions of the packages that made the specialist.
         objects: How objects are separated in masks, learned from the training masks.
+        classes: Names of the classes, in the order of their numbers, counted from 1; () for a single class.
     """
 
     format: int
@@ -213,6 +214,7 @@ class SpecialistRecord:
     cost: CostRecord
     versions: dict[str, str]
     objects: ObjectSettings = NOT_LEARNED
+    classes: tuple[str, ...] = ()
 
     @property
     def cross_fitted_share(self) -> float:

@@ -19,6 +19,16 @@ from ptsam_auto.svg import save_svg
 TRUE_POSITIVE = (60, 150, 255)  # Blue.
 FALSE_NEGATIVE = (255, 150, 0)  # Orange, as in the paper's Fig. 6.
 FALSE_POSITIVE = (230, 30, 30)  # Red, as in the paper's Fig. 6.
+# Colours that colour-blind readers tell apart (Okabe and Ito 2008), and that are seen on grey and on pink tissue.
+CLASS_COLOURS = (
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (213, 94, 0),
+    (240, 228, 66),
+)
 PICTURE_SIDE = 480  # Longest side of a picture in the report, px.
 
 
@@ -30,7 +40,7 @@ class Panel:
         name: Name of the image.
         dice: Dice of the specialist, 0 to 1.
         untuned_dice: Dice of the untuned SAM, or None.
-        picture: Image and overlay side by side, H 2W 3 uint8.
+        picture: Image and overlays side by side, H 2W 3 or H 3W 3, uint8.
     """
 
     name: str
@@ -49,19 +59,21 @@ class Panel:
 def overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
     """Return the image with its mask drawn on top.
 
-    The mask is blue. If `truth` is given, blue is correct, orange is missed (false negative), and red is wrong (false
-    positive).
+    The mask is blue, or each class has its colour of CLASS_COLOURS. If `truth` is given, blue is correct, orange is
+    missed (false negative), and red is wrong (false positive).
 
     Args:
         image: Image, H W 3, uint8.
-        predicted: Predicted mask, H W, bool.
+        predicted: Predicted mask, H W, bool or class numbers.
         truth: Annotated mask, H W, bool, or None if it is not known.
 
     Returns:
         Picture, H W 3, uint8.
     """
     layers = [(predicted, TRUE_POSITIVE)]
-    if truth is not None:
+    if predicted.dtype != bool:
+        layers = [(predicted == number, class_colour(number)) for number in np.unique(predicted) if number]
+    elif truth is not None:
         layers = [
             (predicted & truth, TRUE_POSITIVE),
             (truth & ~predicted, FALSE_NEGATIVE),
@@ -69,17 +81,27 @@ def overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None =
         ]
     result = image.astype(np.float32)
     for where, colour in layers:
-        strength = 0.35 if colour == TRUE_POSITIVE else 0.65
+        strength = 0.35 if colour == TRUE_POSITIVE else 0.65 if predicted.dtype == bool else 0.5
         result[where] = (1 - strength) * result[where] + strength * np.array(colour, np.float32)
     return result.round().astype(np.uint8)
 
 
 def side_by_side(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return image and overlay side by side, each at most PICTURE_SIDE px long: h 2w 3 uint8."""
-    both = np.concatenate([image, overlay(image, predicted, truth)], axis=1)
-    picture = Image.fromarray(both)
-    picture.thumbnail((2 * PICTURE_SIDE, PICTURE_SIDE))
+    """Return image and overlay side by side, each at most PICTURE_SIDE px long: h 2w 3 uint8.
+
+    With several classes these are the image, the annotation and the prediction: h 3w 3.
+    """
+    parts = [image, overlay(image, predicted, truth)]
+    if predicted.dtype != bool:
+        parts = [image, overlay(image, truth.astype(np.uint8)), overlay(image, predicted)]
+    picture = Image.fromarray(np.concatenate(parts, axis=1))
+    picture.thumbnail((len(parts) * PICTURE_SIDE, PICTURE_SIDE))
     return np.asarray(picture)
+
+
+def class_colour(number: int) -> tuple[int, int, int]:
+    """Return the colour of a class by its number, counted from 1; after the last colour they repeat."""
+    return CLASS_COLOURS[(int(number) - 1) % len(CLASS_COLOURS)]
 
 
 def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
@@ -176,5 +198,9 @@ def write_report(
             "false_negative": FALSE_NEGATIVE,
             "false_positive": FALSE_POSITIVE,
         },
+        classes=[
+            (name, class_colour(number), dice)
+            for number, (name, dice) in enumerate(zip(record.classes, main.of_classes, strict=True), start=1)
+        ],
     )
     write_text(path, text)

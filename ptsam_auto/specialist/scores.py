@@ -1,5 +1,7 @@
 """Evaluates a prediction function on annotated images."""
 
+# H W size of an image, px  C classes
+
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptsam_auto.data.dataset import Pair, Sample
-from ptsam_auto.metrics.dice import Counts
+from ptsam_auto.metrics.classes import counts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,11 +21,12 @@ class ImageScore:
 
     Args:
         name: Name of the image.
-        dice: Dice of the foreground.
-        iou: IoU of the foreground.
+        dice: Dice of the foreground; with several classes, the mean over those that the annotation shows.
+        iou: IoU of the foreground, or such a mean.
         predicted_share: Fraction of the image that is predicted as foreground.
         blank: Whether the annotation has no foreground. Then predicted_share is the false-positive area, and dice has
             no meaning.
+        dice_of_classes: Dice of each class, or None where the annotation does not show it; () for one class.
     """
 
     name: str
@@ -31,13 +34,33 @@ class ImageScore:
     iou: float
     predicted_share: float
     blank: bool = False
+    dice_of_classes: tuple[float | None, ...] = ()
 
     @classmethod
-    def of(cls, name: str, predicted: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None) -> "ImageScore":
-        """Compute the scores of a mask, H W bool; ignored pixels do not count."""
-        counts = Counts.of(predicted, truth, ignored)
-        blank = counts.true_positive + counts.false_negative == 0
-        return cls(name, counts.dice, counts.iou, counts.predicted_share, blank)
+    def of(
+        cls, name: str, predicted: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None, classes: int = 1
+    ) -> "ImageScore":
+        """Compute the scores of a mask, H W, bool or class numbers; ignored pixels do not count.
+
+        Args:
+            name: Name of the image.
+            predicted: Predicted mask.
+            truth: Annotated mask.
+            ignored: Ignored pixels, H W, bool, or None.
+            classes: C, number of classes.
+        """
+        counts = counts_of(predicted, truth, ignored, classes)
+        shown = [one for one in counts if one.true_positive + one.false_negative] or counts
+        return cls(
+            name,
+            dice=float(np.mean([one.dice for one in shown])),
+            iou=float(np.mean([one.iou for one in shown])),
+            predicted_share=sum(one.predicted_share for one in counts),
+            blank=not any(one.true_positive + one.false_negative for one in counts),
+            dice_of_classes=()
+            if classes == 1
+            else tuple(one.dice if one.true_positive + one.false_negative else None for one in counts),
+        )
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,13 @@ class Scores:
         """Return the images that count in the means: those with foreground, or all images if there are none."""
         return tuple(image for image in self.images if not image.blank) or self.images
 
+    @property
+    def of_classes(self) -> tuple[float | None, ...]:
+        """Return the mean Dice of each class over the images that show it, or None if none does; () for one class."""
+        columns = zip(*(image.dice_of_classes for image in self.images), strict=True)
+        shown = [[dice for dice in column if dice is not None] for column in columns]
+        return tuple(float(np.mean(dice)) if dice else None for dice in shown)
+
     def frame(self) -> "pd.DataFrame":
         """Return one row per image, with the fields of `ImageScore` as columns and the names as the index."""
         import pandas as pd  # It takes half a second, and only notebooks need it.
@@ -105,20 +135,22 @@ def evaluate(
     *,
     progress: Callable[[int], None] = lambda done: None,
     on_prediction: Callable[[Sample, np.ndarray], None] = lambda sample, mask: None,
+    classes: int = 1,
 ) -> Scores:
     """Predict the mask of every image, and compute the scores.
 
     Args:
-        predict: Function from an image (H W 3, uint8, RGB) to its mask (H W, bool).
+        predict: Function from an image (H W 3, uint8, RGB) to its mask (H W, bool or class numbers).
         pairs: One or more annotated images.
         progress: Function that is called with the number of images that are done.
-        on_prediction: Function that is called with each image and its predicted mask (H W, bool).
+        on_prediction: Function that is called with each image and its predicted mask.
+        classes: C, number of classes.
     """
     scores = []
     for done, pair in enumerate(pairs, start=1):
         sample = pair.load()
         mask = predict(sample.image)
         on_prediction(sample, mask)
-        scores.append(ImageScore.of(pair.name, mask, sample.mask, sample.ignored))
+        scores.append(ImageScore.of(pair.name, mask, sample.mask, sample.ignored, classes))
         progress(done)
     return Scores.of(scores)

@@ -1,6 +1,6 @@
 """How sure a specialist is of an image: the disagreement of the folds of its cross-fit, and the expected Dice."""
 
-# H W size of an image, px  K folds
+# H W size of an image, px  C classes  K folds
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,6 +9,7 @@ import numpy as np
 
 from ptsam_auto.methods.appearance import Appearance
 from ptsam_auto.methods.mixture import mixed_probabilities
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.calibration import confidence
 
@@ -20,8 +21,10 @@ class Assessment:
     """What can be said about the prediction of an image without an annotation.
 
     Args:
-        probability: Foreground probability by the specialist, H W, float32, 0 to 1.
-        uncertainty: Standard deviation of the probabilities of the folds in each pixel, H W, float32, 0 to 0.5.
+        probability: Foreground probability by the specialist, H W, or the probability of each class, C H W; float32, 0
+            to 1.
+        uncertainty: Standard deviation of the probabilities of the folds in each pixel, H W, float32, 0 to 0.5; with
+            several classes the largest of them.
         confidence: Confidence of the specialist's map, 0 to 1; see `calibration.confidence`.
         expected_dice: Expected Dice, 0 to 1, or None if the specialist has no calibration.
         disagreement: Disagreement of the folds on the image, 0 to 1; see `disagreement`.
@@ -37,8 +40,8 @@ class Assessment:
 
     @property
     def mask(self) -> np.ndarray:
-        """Return the mask, H W, bool."""
-        return self.probability > 0.5
+        """Return the mask, H W, bool or class numbers."""
+        return decided(self.probability)
 
 
 def assess(specialist: Specialist, image: np.ndarray) -> Assessment:
@@ -56,7 +59,7 @@ def assess(specialist: Specialist, image: np.ndarray) -> Assessment:
     certain, calibration = confidence(maps[0]), specialist.record.scores.calibration
     return Assessment(
         probability=maps[0],
-        uncertainty=spread(maps[1:]),
+        uncertainty=uncertainty if (uncertainty := spread(maps[1:])).ndim == 2 else uncertainty.max(axis=0),
         confidence=certain,
         expected_dice=calibration.expected_dice(certain) if calibration else None,
         disagreement=disagreement(maps[1:]),
@@ -65,7 +68,7 @@ def assess(specialist: Specialist, image: np.ndarray) -> Assessment:
 
 
 def spread(maps_KHW: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of K probability maps in each pixel, H W, float32, 0 to 0.5.
+    """Return the standard deviation of K probability maps in each pixel, H W (or C H W), float32, 0 to 0.5.
 
     It is the disagreement of an ensemble (Lakshminarayanan, Pritzel and Blundell 2017), whose members here differ in
     their training images, as in bagging (Breiman 1996). It shows where other training images would have given another

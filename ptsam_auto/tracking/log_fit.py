@@ -129,6 +129,9 @@ def _scores(record: SpecialistRecord) -> dict[str, float]:
         if of_images is not None:
             scores |= {f"dice/{name}": of_images.dice, f"dice_std/{name}": of_images.dice_std}
             scores[f"iou/{name}"] = of_images.iou
+    for name, dice in zip(record.classes, record.scores.main.of_classes, strict=True):
+        if dice is not None:
+            scores[f"dice_of_class/{allowed_name(name)}"] = dice
     if expected := record.scores.expected:
         scores |= {"dice/expected": expected.dice, "dice/expected_low": expected.low}
         scores["dice/expected_high"] = expected.high
@@ -179,7 +182,8 @@ def _register(mlflow: Any, name: str, folder: Path, record: SpecialistRecord) ->
 
     images = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))])
     answers = [("mask", "uint8"), ("probability", "float32")]
-    results = Schema([TensorSpec(np.dtype(kind), (-1, -1, -1), name) for name, kind in answers])
+    shapes = {"mask": (-1, -1, -1), "probability": (-1, len(record.classes), -1, -1) if record.classes else (-1,) * 3}
+    results = Schema([TensorSpec(np.dtype(kind), shapes[name], name) for name, kind in answers])
     # MLflow prints progress messages regardless of the logging level.
     with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         logged = mlflow.pyfunc.log_model(

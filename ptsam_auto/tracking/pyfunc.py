@@ -21,9 +21,15 @@ class SpecialistModel(mlflow.pyfunc.PythonModel):
         model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Return mask (B H W uint8, 1 is foreground) and probability (B H W float32) of images, B H W 3 uint8 RGB."""
+        """Return mask (B H W uint8, 1 is foreground) and probability (B H W float32) of images, B H W 3 uint8 RGB.
+
+        With several classes the mask has class numbers, and the probability is that of each class, B C H W.
+        """
+        from ptsam_auto.metrics.classes import decided
+
         probability = np.stack([self.specialist.probability(image) for image in model_input]).astype(np.float32)
-        return {"mask": (probability > 0.5).astype(np.uint8), "probability": probability}
+        mask = np.stack([decided(one) for one in probability]).astype(np.uint8)
+        return {"mask": mask, "probability": probability}
 
 
 mlflow.models.set_model(SpecialistModel())

@@ -118,7 +118,7 @@ class FeatureBank:
             masks.append(feature_files.unpacked(table.column("mask")[row], height, width))
             bits = table.column("ignored")[row]
             ignored.append(feature_files.unpacked(bits, height, width) if bits.is_valid else None)
-        target, inside = targets(masks, size, device, ignored)
+        target, inside = targets(masks, size, device, ignored, self._model.classes)
         return Batch(torch.from_numpy(np.stack(features)).to(device).float(), target, inside)
 
     @property

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from ptsam_auto.files import replacing
 
 POLL_SECONDS = 0.1  # time between two checks of a file that another process is creating
+CLASS_NUMBERS = b"c"  # at the end of a mask of class numbers; it makes it longer than any mask of bits
 CHECKSUM = b"crc32"  # key of the checksum in the metadata of a file
 
 logger = logging.getLogger(__name__)
@@ -76,14 +77,16 @@ def read(path: Path) -> pa.RecordBatch:
 
 
 def packed(mask: np.ndarray) -> bytes:
-    """Pack a bool mask to one bit per pixel."""
-    return np.packbits(mask).tobytes()
+    """Pack a bool mask to one bit per pixel, or class numbers (uint8) to one byte per pixel and one at the end."""
+    return np.packbits(mask).tobytes() if mask.dtype == bool else mask.tobytes() + CLASS_NUMBERS
 
 
 def unpacked(bits: pa.BinaryScalar, height: int, width: int) -> np.ndarray:
-    """Return the mask that `packed` has packed, H W, bool."""
-    values = np.unpackbits(np.frombuffer(bits.as_buffer(), np.uint8), count=height * width)
-    return values.reshape(height, width).astype(bool)
+    """Return the mask that `packed` has packed, H W, bool or class numbers."""
+    stored = np.frombuffer(bits.as_buffer(), np.uint8)
+    if len(stored) == height * width + len(CLASS_NUMBERS):
+        return stored[: height * width].reshape(height, width)
+    return np.unpackbits(stored, count=height * width).reshape(height, width).astype(bool)
 
 
 @cache

@@ -181,7 +181,9 @@ def _step(trainees: Sequence[Trainee], group: WorkerGroup) -> list[Loss]:
 def _loss(logits: Tensor, batch: Batch, recipe: Recipe, group: WorkerGroup) -> Loss:
     target, inside = batch.target_BSS, batch.inside_BSS
     if recipe.loss_size == "input":
-        logits = F.interpolate(logits[:, None], target.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+        by_class = logits if logits.dim() == 4 else logits[:, None]
+        larger = F.interpolate(by_class, target.shape[-2:], mode="bilinear", align_corners=False)
+        logits = larger if logits.dim() == 4 else larger[:, 0]
     else:
         shrink = target.shape[-1] // logits.shape[-1]
         target, inside = F.avg_pool2d(target, shrink), F.avg_pool2d(inside, shrink)

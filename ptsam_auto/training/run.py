@@ -31,6 +31,7 @@ class Job:
         pairs: Training images, in a fixed order.
         seed: Random seed for the initial parameters, the order of the images and the views.
         scale: Scale at which the model sees images, or None to compute it from the training images.
+        classes: Number of classes of the masks.
     """
 
     backbone: Backbone
@@ -38,6 +39,7 @@ class Job:
     pairs: tuple[Pair, ...]
     seed: int
     scale: Scale | None = None
+    classes: int = 1
 
     @property
     def key(self) -> str:
@@ -52,6 +54,7 @@ class Job:
                 "train": [pair.digest for pair in self.pairs],
                 "seed": self.seed,
                 "scale": asdict(self.scale) if self.scale else None,
+                "classes": self.classes,
                 "version": version("ptsam-auto"),
             }
         )
@@ -80,7 +83,7 @@ class Run:
         self.job = job
         sam, method = job.backbone.sam.to(device), job.settings.method
         self.scale = job.scale or scale_of(method.tiles, method.scale, job.pairs, sam.image_encoder.img_size)
-        self.model = sam_methods.build(sam, method, job.seed, self.scale.tiling)
+        self.model = sam_methods.build(sam, method, job.seed, self.scale.tiling, job.classes)
         self.curve: list[EpochReport] = []
         self._training = loop.start(self.model, recipe)
         self.group = group

@@ -75,16 +75,18 @@ class SamTrainer:
         settings: Settings of method, recipe and augmentation.
         bank: Folder of the feature bank that trainings share; by default one inside the folder of each training.
         scale: Scale at which the models see images; by default it is computed from the training images.
+        classes: Number of classes of the masks.
     """
 
     backbone: Backbone
     settings: Settings
     bank: Path | None = None
     scale: Scale | None = None
+    classes: int = 1
 
     def job(self, images: Sequence[Pair], seed: int) -> Job:
         """Return the job of training on these images."""
-        return Job(self.backbone, self.settings, tuple(images), seed, self.scale)
+        return Job(self.backbone, self.settings, tuple(images), seed, self.scale, self.classes)
 
     def train(
         self, images: Sequence[Pair], seed: int, folder: Path, device: str, terminal: Terminal | None = None

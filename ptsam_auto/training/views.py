@@ -1,6 +1,6 @@
 """Selects and makes the augmented views of each training step; the result depends only on seed and step."""
 
-# B images  S input side, px  G patches per side  h w size of a view inside the square input, px
+# B images  C classes  S input side, px  G patches per side  h w size of a view inside the square input, px
 
 import hashlib
 import itertools
@@ -28,7 +28,7 @@ class Batch:
 
     Args:
         features_B256GG: Features of the image encoder; they require a gradient if the encoder is tuned.
-        target_BSS: Target masks, float; 1 is foreground.
+        target_BSS: Target masks, float; 1 is foreground. With several classes B C S S.
         inside_BSS: Float; 1 is image, 0 is the padding of images that are not square, or an ignored pixel.
     """
 
@@ -121,24 +121,31 @@ class ViewSampler:
 
 
 def targets(
-    masks: Sequence[np.ndarray], image_size: int, device: torch.device, ignored: Sequence[np.ndarray | None] = ()
+    masks: Sequence[np.ndarray],
+    image_size: int,
+    device: torch.device,
+    ignored: Sequence[np.ndarray | None] = (),
+    classes: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Return `Batch.target_BSS` and `Batch.inside_BSS` for the masks of some views.
 
     Args:
-        masks: Masks of the views, h w, bool.
+        masks: Masks of the views, h w, bool or class numbers.
         image_size: S, the network's input side, px.
         device: Device of the result.
         ignored: Pixels of each mask that count as padding, h w, bool; None if there are none.
+        classes: C, number of classes.
     """
-    target = torch.zeros(len(masks), image_size, image_size, dtype=torch.bool)
-    inside = torch.zeros_like(target)
+    numbers = torch.zeros(len(masks), image_size, image_size, dtype=torch.uint8)
+    inside = torch.zeros_like(numbers, dtype=torch.bool)
     for i, mask in enumerate(masks):
         height, width = mask.shape
-        target[i, :height, :width] = torch.from_numpy(mask)
+        numbers[i, :height, :width] = torch.from_numpy(mask.astype(np.uint8))
         excluded = ignored[i] if ignored else None
         inside[i, :height, :width] = True if excluded is None else torch.from_numpy(~excluded)
-    return target.to(device).float(), inside.to(device).float()
+    numbers = numbers.to(device)
+    target = torch.stack([numbers == number for number in range(1, classes + 1)], dim=1)
+    return (target if classes > 1 else target[:, 0]).float(), inside.to(device).float()
 
 
 class FreshViews:
@@ -169,7 +176,8 @@ class FreshViews:
         images = torch.stack([to_input(self._model.sam, view.image, size) for view in views])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._model.encoder_is_frozen):
             features = self._model.encode(images)
-        target, inside = targets([view.mask for view in views], size, device, [view.ignored for view in views])
+        ignored, classes = [view.ignored for view in views], self._model.classes
+        target, inside = targets([view.mask for view in views], size, device, ignored, classes)
         return Batch(features, target, inside)
 
     def _paint(self, step: int) -> list[Sample]:

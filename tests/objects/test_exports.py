@@ -71,7 +71,7 @@ def test_imagej_finds_each_object_on_its_page(tmp_path):
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools itself
 def test_coco_gives_back_the_objects(tmp_path):
     labels = random_labels(2)
-    coco = Coco("cells")
+    coco = Coco(["cells"])
     coco.add(Page("a", labels), "a.png")
     coco.add(Page("empty", np.zeros((4, 5), np.int32)), "empty.png")
     coco.write(tmp_path / "coco.json")

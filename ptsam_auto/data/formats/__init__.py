@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ptsam_auto.data.formats import (
     cellpose,
+    class_folders,
     coco,
     cvat,
     geojson,
@@ -25,7 +26,7 @@ from ptsam_auto.errors import ConfigError, DatasetError, Problem, suggestion
 
 OTHER_TOOLS: tuple[Layout, ...] = (labelme, cvat, via, yolo, geojson, imagej, label_studio, not_read)
 FROM_FILES: tuple[Layout, ...] = (coco, labelme, cvat, via, yolo, geojson, imagej, label_studio)  # of annotations
-LAYOUTS: tuple[Layout, ...] = (nnunet, coco, *OTHER_TOOLS, parts, pairs, cellpose, objects)
+LAYOUTS: tuple[Layout, ...] = (nnunet, coco, *OTHER_TOOLS, parts, pairs, class_folders, cellpose, objects)
 
 
 def recognise(folder: Path, options: ReadingOptions = DEFAULT) -> Layout:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from ptsam_auto.data.formats.drawn import Annotated, DrawnMask, Outline, counted, grouped, nouns, shown, size_fault
 from ptsam_auto.data.formats.image_index import ImageIndex, names_of
 from ptsam_auto.data.formats.layout import Entry, ImageFiles, Listing, relative
+from ptsam_auto.data.meaning import MOST_CLASSES
 from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.errors import DatasetError, Problem
 
@@ -94,6 +95,7 @@ class Collection:
         self.labels.update(outline.label for annotated in kept for outline in annotated.outlines)
         self._check_chosen()
         names = names_of([annotated.file for annotated in kept])
+        classes = self._classes()
         entries: dict[str, Entry] = {}
         empty: dict[Path, list[str]] = defaultdict(list)
         for annotated in kept:
@@ -106,7 +108,7 @@ class Collection:
                 first = relative(entries[name].image.files[0], self.folder)
                 self.problem(annotated.file, f"has the same name as {first}; rename one")
                 continue
-            mask = DrawnMask(annotated, tuple(chosen), self.noun)
+            mask = DrawnMask(annotated, tuple(chosen), self.noun, classes)
             entries[name] = Entry(name, ImageFiles((annotated.file,)), mask)
         for source, places in empty.items():
             if places:
@@ -115,7 +117,8 @@ class Collection:
         self._note_categories()
         self._note_left_out()
         notes = tuple(f"{note}." for note in self.notes)
-        return Listing(tuple(entries[name] for name in sorted(entries)), tuple(self.problems), notes)
+        ordered = tuple(entries[name] for name in sorted(entries))
+        return Listing(ordered, tuple(self.problems), notes, classes=classes)
 
     def note(self, source: Path, text: str) -> None:
         """Add an assumption about an annotation file."""
@@ -127,6 +130,16 @@ class Collection:
 
     def _is_chosen(self, label: str) -> bool:
         return not self.options.categories or label in self.options.categories
+
+    def _classes(self) -> tuple[str, ...]:
+        """Return the categories that are classes of their own; () if all together are one class."""
+        if not self.options.classes:
+            return ()
+        chosen = self.options.categories or [label for label, count in self.labels.items() if count]
+        if len(chosen) > MOST_CLASSES:
+            what = f"{len(chosen)} categories, more than {MOST_CLASSES} classes; choose with {OPTION}"
+            self.problems.append(Problem("", what))
+        return tuple(chosen[:MOST_CLASSES])
 
     def _check_chosen(self) -> None:
         unknown = [name for name in self.options.categories if name not in self.labels]
@@ -191,10 +204,13 @@ class Collection:
         if self.options.categories:
             left = [f"{label} ({count})" for label, count in used.items() if label not in self.options.categories]
             chosen = ", ".join(f"{name} ({self.labels[name]})" for name in self.options.categories)
-            self.notes.append(f"foreground is {chosen}" + (f"; left out: {', '.join(left)}" if left else ""))
+            kind = "the classes are" if self.options.classes else "foreground is"
+            self.notes.append(f"{kind} {chosen}" + (f"; left out: {', '.join(left)}" if left else ""))
         elif len(used) > 1:
             found = ", ".join(f"{label} ({counted(count, self.noun)})" for label, count in used.items())
-            self.notes.append(f"{len(used)} categories, all of them foreground: {found}; choose with {OPTION}")
+            what = "each a class" if self.options.classes else "all of them foreground"
+            advice = "" if self.options.classes else f"; choose with {OPTION}, or tell them apart with --classes"
+            self.notes.append(f"{len(used)} categories, {what}: {found}{advice}")
 
     def _note_left_out(self) -> None:
         annotated = {annotated.file for annotated in self._annotated}

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 
 from ptsam_auto.data.formats.layout import ImageFiles, relative
 from ptsam_auto.data.formats.outlines import Region, draw
+from ptsam_auto.data.formats.sources import painted
 from ptsam_auto.data.raster import FORMATS
 from ptsam_auto.errors import DatasetError, Problem
 
@@ -100,11 +101,13 @@ class DrawnMask:
         annotated: Image of the outlines and their annotation file.
         outlines: Foreground outlines, all without a fault.
         noun: The tool's word for an outline.
+        classes: Categories that are classes of their own, in the order of their numbers; () for one class.
     """
 
     annotated: Annotated
     outlines: tuple[Outline, ...]
     noun: str
+    classes: tuple[str, ...] = ()
 
     def label(self, root: Path) -> str:
         """Return its name for messages."""
@@ -115,7 +118,7 @@ class DrawnMask:
         return 1
 
     def read(self, page: int) -> np.ndarray:
-        """Return the mask, H W, bool.
+        """Return the mask, H W, bool or class numbers; where classes overlap, see `painted`.
 
         Raises:
             DatasetError: The size or an outline does not fit the image, or the image cannot be opened.
@@ -135,7 +138,12 @@ class DrawnMask:
             faults = grouped(self.noun, len(self.outlines), named)
         if faults:
             raise DatasetError(folder, [Problem(self.label(folder), fault) for fault in faults])
-        return draw([region for outline in self.outlines for region in outline.regions], height, width)
+        if len(self.classes) < 2:
+            return draw([region for outline in self.outlines for region in outline.regions], height, width)
+        return painted(
+            draw([region for o in self.outlines if o.label == name for region in o.regions], height, width)
+            for name in self.classes
+        )
 
 
 def image_size(file: Path) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ptsam_auto.data.formats.sources import (
     BlankMask,
+    ClassMasks,
     ImageFiles,
     MaskFile,
     MaskSource,
@@ -22,6 +23,7 @@ from ptsam_auto.errors import DatasetError, Problem
 
 __all__ = [
     "BlankMask",
+    "ClassMasks",
     "Entry",
     "ImageFiles",
     "Layout",
@@ -71,6 +73,8 @@ class Listing:
         left_out: Files that are not used, with the reasons; they are reported to the user.
         pattern: Names of the masks of an image with the name NAME; "" if the layout determines them.
         unmasked: Images without a mask.
+        classes: Names of the classes of the masks, in the order of their numbers; () for one class without a name, or
+            if the values of the masks decide.
     """
 
     entries: tuple[Entry, ...]
@@ -79,6 +83,7 @@ class Listing:
     left_out: tuple[Problem, ...] = ()
     pattern: str = ""
     unmasked: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 class Layout(Protocol):

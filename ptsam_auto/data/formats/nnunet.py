@@ -28,7 +28,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
     """Match cases; every file _0000, _0001, ... of a case is a channel.
 
     Pixels of a label with the name "ignore" are ignored, as in nnU-Net. All other labels except 0 are foreground, or
-    only those in the options' categories.
+    only those in the options' categories; or each of them is a class of its own.
 
     Raises:
         DatasetError: dataset.json is missing or damaged, or the files are volumes that are not read (.mha, .nrrd).
@@ -38,7 +38,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
     if not named_as_image(Path(f"CASE{ending}")):
         what = f"file_ending is {ending}, a volume that is not read; export 2-D slices as {SUFFIXES_IN_WORDS}"
         raise DatasetError(folder, [Problem(SETTINGS, what)])
-    meaning, notes = _meaning(folder, settings["labels"], options)
+    meaning, notes, classes = _meaning(folder, settings["labels"], options)
     problems: list[Problem] = []
     images = _images(folder, _files(folder, "imagesTr", ending), ending, problems)
     masks = grouped(_files(folder, "labelsTr", ending), stem)
@@ -50,16 +50,18 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
         mask_of=lambda case: f"labelsTr/{case}{ending}",
         image_of=lambda case: f"imagesTr/{case}_0000{ending}",
     )
-    return replace(listing, problems=(*problems, *listing.problems), notes=notes)
+    return replace(listing, problems=(*problems, *listing.problems), notes=notes, classes=classes)
 
 
-def _meaning(folder: Path, labels: dict[str, Any], options: ReadingOptions) -> tuple[Meaning | None, tuple[str, ...]]:
-    """Return the meaning of the labels in dataset.json, and notes about it for the user.
+def _meaning(
+    folder: Path, labels: dict[str, Any], options: ReadingOptions
+) -> tuple[Meaning | None, tuple[str, ...], tuple[str, ...]]:
+    """Return the meaning of the labels in dataset.json, notes about it for the user, and the names of the classes.
 
     The meaning is None if the options define the meaning of the values.
     """
     if options.foreground or options.background or options.ignore:
-        return None, ()
+        return None, (), ()
     ignored = tuple(value for value in (labels.get("ignore"),) if isinstance(value, int))
     classes = {name: value for name, value in labels.items() if name.lower() not in ("background", "ignore")}
     unknown = [name for name in options.categories if name not in classes]
@@ -70,15 +72,22 @@ def _meaning(folder: Path, labels: dict[str, Any], options: ReadingOptions) -> t
     notes = []
     if len(classes) > 1:
         rest = [name for name in classes if name not in chosen]
+        advice = "; choose with --class NAME, or tell them apart with --classes."
         notes.append(
-            f"foreground: {', '.join(chosen)}"
-            + (f"; background: {', '.join(rest)}." if rest else "; choose with --class NAME.")
+            f"{'classes' if options.classes else 'foreground'}: {', '.join(chosen)}"
+            + (f"; background: {', '.join(rest)}." if rest else "." if options.classes else advice)
         )
-    values = tuple(
-        one for value in chosen.values() for one in (value if isinstance(value, list) else [value]) if one != 0
-    )
+    by_class = [
+        tuple(one for one in (value if isinstance(value, list) else [value]) if one != 0) for value in chosen.values()
+    ]
+    values = tuple(value for of_class in by_class for value in of_class)
+    if options.classes and len(set(values)) < len(values):
+        what = "regions share a label, so they are no classes that exclude each other; name some with --class NAME"
+        raise DatasetError(folder, [Problem(SETTINGS, what)])
     others = tuple(value for name, value in classes.items() if name not in chosen and isinstance(value, int))
-    return Meaning(values, (0, *others), ignored), tuple(notes)
+    several = options.classes and len(chosen) > 1
+    meaning = Meaning(values, (0, *others), ignored, tuple(by_class) if several else ())
+    return meaning, tuple(notes), tuple(chosen) if options.classes else ()
 
 
 def _settings(folder: Path) -> dict[str, Any]:

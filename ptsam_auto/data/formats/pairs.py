@@ -32,7 +32,7 @@ CLASSES, OBJECTS = "segmentationclass", "segmentationobject"  # PASCAL VOC has b
 def detect(folder: Path) -> bool:
     """Return whether there is images/ or masks/ (one is enough, for a better error message) or similar folders."""
     named = any(subfolder(folder, name) for name in ("images", "masks"))
-    return named or (_first(folder, IMAGE_FOLDERS) is not None and bool(_mask_folders(folder)))
+    return named or (first_folder(folder, IMAGE_FOLDERS) is not None and bool(mask_folders(folder)))
 
 
 def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
@@ -44,7 +44,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
     Raises:
         DatasetError: A folder cannot be opened, or there are two folders of masks.
     """
-    image_folder, mask_folder = _first(folder, IMAGE_FOLDERS), _mask_folder(folder)
+    image_folder, mask_folder = first_folder(folder, IMAGE_FOLDERS), _mask_folder(folder)
     if image_folder is None and mask_folder is not None and image_files(folder, folder)[0]:
         image_folder = folder
     inner = _subfolders(image_folder, mask_folder) if image_folder != folder else []
@@ -119,22 +119,24 @@ def sources(masks: Mapping[str, Sequence[Path]], objects: set[Path]) -> dict[str
     return found
 
 
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
+def first_folder(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the first subfolder with one of these names, in upper or lower case, or None."""
     return next((found for name in names if (found := subfolder(folder, name)) is not None), None)
 
 
-def _mask_folders(folder: Path) -> list[Path]:
+def mask_folders(folder: Path) -> list[Path]:
     """Return the folders of masks that contain image files, directly or one level below."""
     found = [path for path in visible(folder) if path.is_dir() and path.name.lower() in MASK_FOLDERS]
-    return [path for path in found if _has_pictures(path) or any(_has_pictures(p) for p in visible(path) if p.is_dir())]
+    return [path for path in found if has_pictures(path) or any(has_pictures(p) for p in visible(path) if p.is_dir())]
 
 
-def _has_pictures(folder: Path) -> bool:
+def has_pictures(folder: Path) -> bool:
+    """Return whether a folder contains image files."""
     return any(not path.is_dir() and named_as_image(path) for path in visible(folder))
 
 
 def _mask_folder(folder: Path) -> Path | None:
-    found = _mask_folders(folder)
+    found = mask_folders(folder)
     drawn = [path for path in found if not _all_ours(path)]
     found = drawn or found
     if {path.name.lower() for path in found} == {CLASSES, OBJECTS}:
@@ -143,7 +145,7 @@ def _mask_folder(folder: Path) -> Path | None:
         first, *others = (f"{path.name}/" for path in found)
         what = f"a folder of masks, and so is {', '.join(others)}; keep one and move the others elsewhere"
         raise DatasetError(folder, [Problem(first, what)])
-    return found[0] if found else _first(folder, MASK_FOLDERS[:1])
+    return found[0] if found else first_folder(folder, MASK_FOLDERS[:1])
 
 
 def _all_ours(folder: Path) -> bool:
@@ -158,7 +160,7 @@ def _subfolders(folder: Path | None, besides: Path | None) -> list[str]:
     found = []
     for path in visible(folder):
         if path.is_dir() and path != besides:
-            found += [path.name] if _has_pictures(path) else []
+            found += [path.name] if has_pictures(path) else []
             found += [f"{path.name}/{inner}" for inner in _subfolders(path, besides)]
     return found
 
@@ -178,7 +180,7 @@ def _beside(folder: Path, read: Sequence[Path | None]) -> list[Problem]:
     what = "beside the folders of images and masks"
     found = [Problem(path.name, what) for path in image_files(folder, folder)[0]]
     others = [path for path in visible(folder) if path.is_dir() and path not in read]
-    return found + [Problem(f"{path.name}/", what) for path in others if _has_pictures(path)]
+    return found + [Problem(f"{path.name}/", what) for path in others if has_pictures(path)]
 
 
 def _name(folder: Path | None, root: Path) -> str:

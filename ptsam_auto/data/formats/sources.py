@@ -1,5 +1,6 @@
 """Sources of images and masks: one file or several, which are opened only when they are read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -84,6 +85,10 @@ def _one_channel(reading: ImageReading, place: int) -> ImageReading:
 class MaskSource(Protocol):
     """Source of a mask: a mask file, or outlines in an annotation file."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes, in the order of their numbers; () for one class, or if it does not know."""
+
     def label(self, root: Path) -> str:
         """Return its name for messages."""
 
@@ -91,7 +96,7 @@ class MaskSource(Protocol):
         """Return the number of pages; raises DatasetError if the file cannot be opened."""
 
     def read(self, page: int) -> np.ndarray:
-        """Return the mask, H W, bool; raises DatasetError if it cannot be decoded."""
+        """Return the mask, H W, bool or class numbers; raises DatasetError if it cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,11 @@ class MaskFile:
 
     file: Path
     meaning: Meaning | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return (): the meaning of the values decides."""
+        return ()
 
     def label(self, root: Path) -> str:
         """Return its name for messages."""
@@ -140,11 +150,15 @@ class MaskFile:
             raise unreadable(self.file, str(error)) from None
 
     def read(self, page: int) -> np.ndarray:
-        """Return the mask, H W, bool; raises DatasetError if it cannot be decoded or its meaning is not certain."""
+        """Return the mask as `read_both` does."""
         return self.read_both(page)[0]
 
     def read_both(self, page: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return foreground and ignored pixels (or None), both H W, bool; raises the same errors as `read`."""
+        """Return the mask, H W, bool or class numbers, and the ignored pixels, H W, bool, or None.
+
+        Raises:
+            DatasetError: The file cannot be decoded, or its meaning is not certain.
+        """
         if self.meaning is None:
             return read_mask(self.file, page), None
         return self.meaning.of(self.values(page, self.file.name)[0])
@@ -159,6 +173,11 @@ class ObjectMasks:
     """
 
     files: tuple[Path, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return (): all objects are of one class."""
+        return ()
 
     def label(self, root: Path) -> str:
         """Return its name for messages."""
@@ -194,6 +213,43 @@ class ObjectMasks:
 
 
 @dataclass(frozen=True)
+class ClassMasks:
+    """A mask with one file for each class that the image shows.
+
+    Args:
+        classes: Names of all classes, in the order of their numbers.
+        files: File of each of them, or None; at least one is a file.
+    """
+
+    classes: tuple[str, ...]
+    files: tuple[Path | None, ...]
+
+    def label(self, root: Path) -> str:
+        """Return its name for messages."""
+        return relative(next(filter(None, self.files)), root)
+
+    def count_pages(self) -> int:
+        """Return 1: the file of a class has one page."""
+        return 1
+
+    def read(self, page: int) -> np.ndarray:
+        """Return the class numbers, H W, uint8; where classes overlap, see `painted`.
+
+        Raises:
+            DatasetError: A file cannot be decoded, or has another size.
+        """
+        read = {number: read_mask(file) for number, file in enumerate(self.files) if file is not None}
+        first = next(iter(read.values()))
+        for number, mask in read.items():
+            file = self.files[number]
+            if mask.shape != first.shape and file is not None:
+                raise unreadable(
+                    file, f"{size_in_words(mask)}, but the mask of another class is {size_in_words(first)}"
+                )
+        return painted(read.get(number, np.zeros_like(first)) for number in range(len(self.classes)))
+
+
+@dataclass(frozen=True)
 class BlankMask:
     """The blank mask of an image without foreground, which has no mask file.
 
@@ -202,6 +258,11 @@ class BlankMask:
     """
 
     image: ImageFiles
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return (): nothing is marked."""
+        return ()
 
     def label(self, root: Path) -> str:
         """Return its name for messages."""
@@ -214,6 +275,18 @@ class BlankMask:
     def read(self, page: int) -> np.ndarray:
         """Return a mask of False, H W, bool; raises DatasetError if the image cannot be decoded."""
         return np.zeros(self.image.read(page).shape[:2], bool)
+
+
+def painted(masks: Iterable[np.ndarray]) -> np.ndarray:
+    """Return one map of class numbers, H W, uint8, from a mask for each class, H W, bool, in the order of the numbers.
+
+    Where classes overlap, the one with the smaller area is on top, as a nucleus is on its cell.
+    """
+    numbered = sorted(enumerate(masks, start=1), key=lambda one: -int(one[1].sum()))
+    numbers = np.zeros(numbered[0][1].shape, np.uint8)
+    for number, mask in numbered:
+        numbers[mask] = number
+    return numbers
 
 
 def relative(path: Path, root: Path) -> str:

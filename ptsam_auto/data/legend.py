@@ -1,0 +1,66 @@
+"""Reads classes.json: the names of the classes, and the values that each has in the masks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ptsam_auto.errors import DatasetError, Problem
+
+LEGEND_FILE = "classes.json"
+EXPECTED = (
+    'expected {"NAME": VALUE, ...}, {"VALUE": "NAME", ...} or ["NAME of value 0", "NAME of value 1", ...], where a '
+    "value is a number or a colour such as #ff0000"
+)
+MOST_BYTES = 1_000_000
+
+
+def read_legend(folder: Path) -> dict[str, tuple[str, ...]] | None:
+    """Return the name of each class with the texts of its mask values, or None if the folder has no legend.
+
+    Args:
+        folder: Folder of annotated images. A classes.json that names at least one class is its legend.
+
+    Raises:
+        DatasetError: The file cannot be read, or is not a legend.
+    """
+    path = folder / LEGEND_FILE
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"larger than {MOST_BYTES:,} bytes")
+        legend = _legend(json.loads(path.read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise DatasetError(folder, [Problem(LEGEND_FILE, f"cannot be opened: {error.strerror}")]) from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(folder, [Problem(LEGEND_FILE, f"{error}; {EXPECTED}")]) from error
+    if not legend:
+        raise DatasetError(folder, [Problem(LEGEND_FILE, f"names no class; {EXPECTED}")])
+    return legend
+
+
+def _legend(content: Any) -> dict[str, tuple[str, ...]]:  # noqa: ANN401 - JSON
+    if isinstance(content, dict) and set(content) == {"classes"}:
+        content = content["classes"]
+    if isinstance(content, list):
+        content = {str(value): name for value, name in enumerate(content)}
+    if not isinstance(content, dict):
+        raise ValueError("not a legend")
+    if content and all(_is_value(key) and isinstance(name, str) for key, name in content.items()):
+        named: dict[str, tuple[str, ...]] = {}
+        for value, name in content.items():
+            named[name] = (*named.get(name, ()), value)
+        return named
+    return {name: _texts(name, value) for name, value in content.items()}
+
+
+def _is_value(text: str) -> bool:
+    return text.startswith("#") or text.replace(".", "", 1).isdecimal()
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - JSON
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, int | float | str) or not _is_value(str(one)):
+            raise ValueError(f"the value of {name} is {str(one)[:20]}")
+    return tuple(str(one) for one in values)
