@@ -155,7 +155,7 @@ def _by_legend(masks: Sequence[MaskValues], legend: Mapping[str, tuple[str, ...]
         found = ", ".join(dict.fromkeys(_shown(value, masks) for value in rest))
         return _ask(masks, f"the value {found} is in the masks, but not in the legend ({', '.join(legend)})")
     absent = [name for name, values in classes.items() if not values]
-    # In the order of their values, so that the numbers of the classes are the values of the masks where that is possible.
+    # In the order of their values, so that the numbers of classes are the values of the masks where that is possible.
     classes = dict(sorted(classes.items(), key=lambda one: [(isinstance(value, str), value) for value in one[1]]))
     notes = [f"the legend names {', '.join(absent)}, which no mask shows; not a class here."] if absent else []
     return _classes(masks, {name: values for name, values in classes.items() if values}, background, ignored, notes)

@@ -87,7 +87,7 @@ class PromptFreeSam(nn.Module):
         """Return mask logits, B 4G 4G, above 0 is foreground; or B C 4G 4G, see `class_probabilities`."""
         if self.classes == 1:
             return decode(self.sam, features_B256GG, self.decoder_prompts, self.mask_token, self.background_token)
-        images = len(features_B256GG)
+        images = features_B256GG.shape[0]
         prompts = cast(Tensor, self.decoder_prompts).repeat(images, 1, 1)
         repeated = features_B256GG.repeat_interleave(self.classes, dim=0)
         masks = decode(self.sam, repeated, prompts, self.mask_token, self.background_token)

@@ -15,6 +15,7 @@ from ptsam_auto.errors import SpecialistError
 from ptsam_auto.extras import require
 from ptsam_auto.files import replacing, write_json
 from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.onnx.runtime import ABOUT_FILE, FORMAT, INPUT, OnnxSpecialist
 from ptsam_auto.sam.image_encoder import encode
 from ptsam_auto.sam.network import SamNetwork
@@ -76,6 +77,7 @@ def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *
     about: dict[str, Any] = {
         "format": FORMAT,
         "threshold": 0.5,
+        "classes": list(specialist.classes),
         "specialist": specialist.identity,
         "reading": asdict(specialist.record.data.reading),
         "members": members,
@@ -161,7 +163,7 @@ def _compare(specialist: Specialist, exported: OnnxSpecialist, images: Sequence[
     for image in images:
         ours, theirs = specialist.model.probability(image), exported.probability(image)
         difference = max(difference, float(np.abs(ours - theirs).max()))
-        masks = ours > 0.5, theirs > 0.5
-        both += int((masks[0] & masks[1]).sum())
-        sizes += int(masks[0].sum() + masks[1].sum())
+        masks = decided(ours), decided(theirs)
+        both += int(((masks[0] == masks[1]) & (masks[0] > 0)).sum())
+        sizes += int((masks[0] > 0).sum() + (masks[1] > 0).sum())
     return Comparison(len(images), difference, 2 * both / sizes if sizes else 1.0)

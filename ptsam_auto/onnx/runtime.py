@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from ptsam_auto.errors import SpecialistError
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.resampling import resize_image
 from ptsam_auto.sam.tiles import Tiling, ramp
 
@@ -47,12 +48,17 @@ class OnnxSpecialist:
         self._networks: dict[str, Any] = {}
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Return the mask (H W, bool, True is foreground) of an image (H W 3, uint8, RGB)."""
-        return self.probability(image) > self.about["threshold"]
+        """Return the mask (H W, bool or class numbers) of an image (H W 3, uint8, RGB)."""
+        return decided(self.probability(image), self.about["threshold"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the names of several classes, in the order of their numbers; [] for a single class."""
+        return self.about.get("classes", [])
 
     def probability(self, image: np.ndarray) -> np.ndarray:
-        """Return the foreground probability (H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
-        total = np.zeros(image.shape[:2], np.float32)
+        """Return the foreground probability (H W or C H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
+        total = np.zeros((max(1, len(self.classes)), *image.shape[:2]), np.float32)
         features: dict[tuple[str, Tiling], list[np.ndarray]] = {}
         for member in self.about["members"]:
             tiling = Tiling(member["tiles"], member["tile"])
@@ -60,7 +66,7 @@ class OnnxSpecialist:
             if key not in features:
                 features[key] = self._features(image, member, tiling)
             total += np.float32(member["weight"]) * self._blended(image.shape[:2], member, tiling, features[key])
-        return total
+        return total if self.classes else total[0]
 
     def _features(self, image: np.ndarray, member: dict[str, Any], tiling: Tiling) -> list[np.ndarray]:
         """Return the features of each tile, 1 256 G G."""
@@ -74,17 +80,18 @@ class OnnxSpecialist:
     def _blended(
         self, shape: tuple[int, int], member: dict[str, Any], tiling: Tiling, features: list[np.ndarray]
     ) -> np.ndarray:
-        """Decode the tiles and blend them to one map of the probability, H W."""
-        total, weight, size = np.zeros(shape, np.float32), np.zeros(shape, np.float32), member["image_size"]
+        """Decode the tiles and blend them to maps of the probability, C H W."""
+        size, weight = member["image_size"], np.zeros(shape, np.float32)
+        total = np.zeros((max(1, len(self.classes)), *shape), np.float32)
         for box, tile_features in zip(tiling.boxes(*shape, size), features, strict=True):
             rows, columns = weight[box].shape
-            logits = self._run(member["decoder"], tile_features)[0]
-            full = cv2.resize(logits, (size, size), interpolation=cv2.INTER_LINEAR)
+            decoded = self._run(member["decoder"], tile_features)[0]
             inside = tiling.frame(rows, columns, size)
-            cropped = np.ascontiguousarray(full[: inside[0], : inside[1]])
-            tile = cv2.resize(cropped, (columns, rows), interpolation=cv2.INTER_LINEAR)
+            scaled = [
+                _scaled(logits, size, inside, (rows, columns)) for logits in decoded.reshape(-1, *decoded.shape[-2:])
+            ]
             tile_weight = ramp(rows, columns)
-            total[box] += tile_weight / (1 + np.exp(-np.clip(tile, -80, 80)))
+            total[:, *box] += tile_weight * _probabilities(np.stack(scaled))
             weight[box] += tile_weight
         return total / weight
 
@@ -127,3 +134,17 @@ def _to_input(pixels_hw3: np.ndarray, member: dict[str, Any]) -> np.ndarray:
     square = np.zeros((1, 3, member["image_size"], member["image_size"]), np.float32)
     square[0, :, :height, :width] = values.transpose(2, 0, 1)
     return square
+
+
+def _scaled(logits: np.ndarray, size: int, inside: tuple[int, int], original: tuple[int, int]) -> np.ndarray:
+    """Scale the logits of a tile to its size in the image; see `sam.preprocess.to_original`."""
+    full = cv2.resize(logits, (size, size), interpolation=cv2.INTER_LINEAR)
+    cropped = np.ascontiguousarray(full[: inside[0], : inside[1]])
+    return cv2.resize(cropped, original[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _probabilities(logits_CHW: np.ndarray) -> np.ndarray:
+    """Return the probability of each class; see `methods.prompt_free.class_probabilities`."""
+    largest = np.maximum(logits_CHW.max(axis=0), 0)
+    parts = np.exp(logits_CHW - largest)
+    return parts / (parts.sum(axis=0) + np.exp(-largest))

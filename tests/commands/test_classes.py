@@ -9,7 +9,11 @@ import tifffile
 from PIL import Image
 
 from ptsam_auto import evaluate, fit, load_specialist, predict_folder
+from ptsam_auto.commands.export import export
+from ptsam_auto.commands.options import ExportOptions
 from ptsam_auto.errors import ConfigError, OutputError
+from ptsam_auto.onnx.runtime import OnnxSpecialist
+from ptsam_auto.terminal import Terminal
 from tests.toys import PROMPTS, sample
 
 QUICK = {"recipe.epochs": 3, "recipe.steps_per_epoch": 2, "recipe.views": 2}
@@ -107,3 +111,15 @@ def test_deep_prompts_are_common_to_all_classes(folder, toy):
     made = quick(folder, toy, adapt="encoder", settings={**QUICK, "recipe.views": 0, "method.encoder_prompts": 2})
     prompts = made.model.models[0]
     assert (prompts.encoder_prompts.dim(), len(prompts.decoder_prompts)) == (3, 2)
+
+
+@pytest.mark.slow
+def test_the_export_finds_the_same_classes_without_pytorch(folder, toy, tmp_path):
+    made = quick(folder, toy, settings={**QUICK, "method.tiles": 2})
+    compared = export(ExportOptions(tmp_path / "scenes-specialist", tmp_path / "onnx"), Terminal.silent())
+    exported = OnnxSpecialist(tmp_path / "onnx")
+    assert exported.classes == list(NAMES)
+    image, _ = scene(9)
+    np.testing.assert_allclose(exported.probability(image), made.probability(image), atol=1e-4)
+    assert np.mean(exported.predict(image) == made.predict(image)) > 0.999
+    assert compared is not None
