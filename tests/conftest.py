@@ -1,6 +1,7 @@
 import os
 import shutil
 import sys
+import time
 
 # Before torch is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -59,8 +60,28 @@ def discs(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def ray():
+def started_ray():
     """Ray with two CPUs, for the whole session: starting it takes long."""
+    yield start_ray()
+    from ptsam_auto.distributed import cluster
+
+    cluster.ray.shutdown()
+
+
+@pytest.fixture
+def ray(started_ray):
+    """Ray with two free CPUs. A test that failed may have left workers; the next one would wait for their CPUs."""
+    deadline = time.monotonic() + 30
+    while started_ray.available_resources().get("CPU", 0) < 2:
+        if time.monotonic() > deadline:
+            started_ray.shutdown()
+            start_ray()
+            break
+        time.sleep(0.2)
+    return started_ray
+
+
+def start_ray():
     from ptsam_auto.distributed import cluster
 
     cluster.ray.init(
@@ -71,8 +92,7 @@ def ray():
         _node_ip_address="127.0.0.1",
         object_store_memory=100 * 2**20,
     )
-    yield cluster.ray
-    cluster.ray.shutdown()
+    return cluster.ray
 
 
 @pytest.fixture(scope="session")

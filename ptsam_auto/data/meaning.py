@@ -310,10 +310,10 @@ def _ask(masks: Sequence[MaskValues], why: str) -> Decision:
     listed += f" and {len(shares) - MOST_SHOWN} more" if len(shares) > MOST_SHOWN else ""
     example = next((v for v, _ in reversed(shares[:MOST_SHOWN]) if v not in (BLACK, TRANSPARENT)), WHITE)
     shown = f'"{example}"' if isinstance(example, str) else str(_index(example, masks))
+    several = ", or that each value is a class of its own (--classes)" if 3 <= len(shares) <= MOST_CLASSES else ""
     advice = (
         f"Say which values are foreground (such as --foreground {shown}), which are background (--background VALUE) or "
-        "which take no part (--ignore VALUE), or that each value is a class of its own (--classes), then run the "
-        "command again."
+        f"which take no part (--ignore VALUE){several}, then run the command again."
     )
     where = "masks" if len(masks) > 1 else masks[0].label
     return Decision(None, (Problem(where, f"{why}; values and their areas: {listed}"),), advice)

@@ -125,7 +125,7 @@ def test_a_folder_of_masks_for_each_class(tmp_path):
                 picture = Image.fromarray((mask == value).astype(np.uint8) * 255)
                 picture.save(tmp_path / "masks" / name / f"a{number}.png")
     dataset, masks = read(tmp_path, ReadingOptions())
-    assert (dataset.layout, dataset.classes) == ("class folders", ("cell", "debris"))
+    assert (dataset.layout, dataset.classes) == ("classes", ("cell", "debris"))
     assert all(np.array_equal(mask, own) for mask, own in zip(masks, expected, strict=True))
     with pytest.raises(DatasetError, match="no class nothing"):
         read_folder(tmp_path, ReadingOptions(categories=("nothing",)))

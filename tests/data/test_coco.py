@@ -252,7 +252,7 @@ def test_all_categories_are_foreground_and_said(folder):
     assert np.array_equal(masks(folder)["a"], marking() | boxed(0, 0, 4, 12))
     assert notes(folder) == (
         "2 categories, all of them foreground: cell (2 annotations), debris (1 annotation); "
-        "choose with --category NAME.",
+        "choose with --category NAME, or tell them apart with --classes.",
     )
 
 

@@ -236,7 +236,9 @@ def test_of_several_nnunet_labels_one_is_chosen_by_name(folder):
     save(folder / "imagesTr/a_0000.png", picture(0))
     save(folder / "labelsTr/a.png", labels)
     both = read_folder(folder)
-    assert both.understanding.notes == ("foreground: cell, dirt; choose with --class NAME.",)
+    assert both.understanding.notes == (
+        "foreground: cell, dirt; choose with --class NAME, or tell them apart with --classes.",
+    )
     assert np.array_equal(both.pairs[0].load().mask, labels > 0)
     one = read_folder(folder, ReadingOptions(categories=("cell",)))
     assert one.understanding.notes == ("foreground: cell; background: dirt.",)

@@ -66,7 +66,7 @@ def test_04_categories_are_said_and_chosen():
     _, listing = read("04-coco-holes-crowd-overlap/K")
     assert listing.notes == (
         "2 categories, all of them foreground: cell (3 annotations), debris (3 annotations); "
-        "choose with --category NAME.",
+        "choose with --category NAME, or tell them apart with --classes.",
     )
     _, chosen = read("04-coco-holes-crowd-overlap/K", categories=("cell",))
     assert dice_with("04-coco-holes-crowd-overlap/truthK", masks(chosen)) > 0.99

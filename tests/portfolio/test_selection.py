@@ -92,7 +92,7 @@ def test_ignored_pixels_and_most_pixels_of_a_huge_image_do_not_count():
     wrong_there = np.where(truth, 0.9, 0.1)
     wrong_there[0] = 0.1
     one = Image.of([wrong_there], truth, ignored)
-    assert one.probabilities_MN.shape == (1, 12)
+    assert one.probabilities.shape == (1, 12)
     assert select([one, one], [1]).dice == (1.0, 1.0)
     side = 2500
     huge = Image.of([np.zeros((side, side), np.float16)], np.zeros((side, side), bool), np.zeros((side, side), bool))

@@ -18,7 +18,7 @@ from ptsam_auto.data.names import IMAGE_FOLDERS, belonging, stem
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
 from ptsam_auto.errors import DatasetError, Problem, suggestion
 
-NAME = "class folders"
+NAME = "classes"
 SKETCH = "images/NAME.png and masks/CLASS/NAME.png, a folder of masks for each class"
 
 
