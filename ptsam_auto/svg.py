@@ -1,5 +1,6 @@
 """Saves figures as SVG files; the same figure always gives the same bytes."""
 
+import io
 from pathlib import Path
 from typing import IO
 
@@ -13,3 +14,15 @@ def save_svg(figure: Figure, to: Path | IO[str]) -> None:
     """Write a figure as SVG, without a date."""
     with matplotlib.rc_context({"svg.hashsalt": SALT}):
         figure.savefig(to, format="svg", metadata={"Creator": None, "Date": None})
+
+
+def embedded(figure: Figure) -> str:
+    """Return a figure as SVG text for a page, without an XML header; its text and axes have the colour of the page."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.patch.set_alpha(0)
+    figure.patch.set_alpha(0)
+    buffer = io.StringIO()
+    save_svg(figure, buffer)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace("#000000", "currentColor").replace("black", "currentColor")

@@ -54,7 +54,7 @@ from ptsam_auto.specialist.record import (
     SpecialistRecord,
     TriedRecord,
 )
-from ptsam_auto.specialist.report import Panel, side_by_side, write_report
+from ptsam_auto.specialist.report import Panel, Pictures, write_report
 from ptsam_auto.specialist.scores import evaluate
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.tracking.store import described, how_to_browse, is_wanted
@@ -308,11 +308,11 @@ def _measure(
     """Return the scores of the specialist and of the untuned network, and pictures for the report."""
     untuned = chooser.untuned_scores(choice) if cross_fits else None
     tested = untuned_test = None
-    pictures: dict[str, np.ndarray] = {}
+    pictures: dict[str, Pictures] = {}
 
     def collect_picture(sample: Sample, mask: np.ndarray) -> None:
         if len(pictures) < MAX_PANELS:
-            pictures[sample.name] = side_by_side(sample.image, mask, sample.mask)
+            pictures[sample.name] = Pictures.of(sample, mask)
 
     if test is not None:
         with terminal.bar("Evaluating") as update:
@@ -336,7 +336,7 @@ def _measure(
     reference_scores = untuned_test if test else untuned
     dice = {image.name: image.dice for image in scores.main.images}
     untuned_dice = {image.name: image.dice for image in reference_scores.images} if reference_scores else {}
-    return scores, [Panel(name, dice[name], untuned_dice.get(name), picture) for name, picture in pictures.items()]
+    return scores, [Panel(name, dice[name], untuned_dice.get(name), own) for name, own in pictures.items()]
 
 
 def _warnings(scores: ScoresRecord) -> list[str]:
@@ -528,7 +528,7 @@ def _log(
 
     terminal.say("Logging the run to MLflow ...")
     try:
-        pictures = {panel.name: panel.picture for panel in panels}
+        pictures = {panel.name: panel.side_by_side for panel in panels}
         uri = log_fit(out.resolve().name, ready, record, curves, pictures)
     except Exception as error:  # MLflow and its stores have no common error type.
         terminal.say(f"Logging to MLflow failed ({described(error)}). The specialist is not affected.")

@@ -126,7 +126,7 @@ def _images(results: Sequence[Result]) -> Figure | None:
 def write_panel(path: Path, masks: Path, entries: Sequence[str], held_out: Sequence[Pair]) -> bool:
     """Draw Fig. 6: held-out images and the predictions of each method.
 
-    Blue is a true positive, orange a false negative (missed), red a false positive.
+    Blue is a true positive, yellow a false negative (missed), red a false positive.
 
     Args:
         path: PNG file that is written.

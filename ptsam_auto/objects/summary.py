@@ -1,6 +1,5 @@
 """Writes measurements.html: numbers and histograms of all objects, one file that needs no others."""
 
-import io
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ptsam_auto.files import write_text
 from ptsam_auto.objects.measures import Row
-from ptsam_auto.svg import save_svg
+from ptsam_auto.svg import embedded
 
 MOST_ROWS = 200  # images in the table of the page; all are in images.csv
 COLOUR = "#3b7dd8"
@@ -62,10 +61,4 @@ def _histogram(values: Sequence[float], of: str, counted: str) -> str:
     axes.set_xlabel(of)
     axes.set_ylabel(counted)
     axes.locator_params(nbins=6, steps=[1, 2, 5, 10])
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.patch.set_alpha(0)
-    axes.patch.set_alpha(0)
-    text = io.StringIO()
-    save_svg(figure, text)
-    drawing = text.getvalue()
-    return drawing[drawing.index("<svg") :].replace("#000000", "currentColor").replace("black", "currentColor")
+    return embedded(figure)

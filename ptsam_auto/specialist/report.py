@@ -12,13 +12,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ptsam_auto.data.dataset import Sample
 from ptsam_auto.files import write_text
 from ptsam_auto.specialist.record import SpecialistRecord, TriedRecord
-from ptsam_auto.svg import save_svg
+from ptsam_auto.svg import embedded
 
+# As in the paper's Fig. 6, but yellow instead of orange, which is the same as red to many colour-blind readers.
 TRUE_POSITIVE = (60, 150, 255)  # Blue.
-FALSE_NEGATIVE = (255, 150, 0)  # Orange, as in the paper's Fig. 6.
-FALSE_POSITIVE = (230, 30, 30)  # Red, as in the paper's Fig. 6.
+FALSE_NEGATIVE = (240, 228, 66)  # Yellow.
+FALSE_POSITIVE = (213, 60, 0)  # Red.
 # Colours that colour-blind readers tell apart (Okabe and Ito 2008), and that are seen on grey and on pink tissue.
 CLASS_COLOURS = (
     (0, 114, 178),
@@ -33,6 +35,51 @@ PICTURE_SIDE = 480  # Longest side of a picture in the report, px.
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Pictures of one image, each h w 3, uint8, at most PICTURE_SIDE px long.
+
+    Args:
+        image: The image.
+        annotation: The image with the annotated mask.
+        prediction: The image with the predicted mask; see `overlay`.
+        missed: Fraction of the annotated foreground that is not predicted, or has another class; None without one.
+        wrong: Fraction of the predicted foreground that is not annotated, or has another class; None without one.
+    """
+
+    image: np.ndarray
+    annotation: np.ndarray
+    prediction: np.ndarray
+    missed: float | None
+    wrong: float | None
+
+    @classmethod
+    def of(cls, sample: Sample, predicted: np.ndarray) -> "Pictures":
+        """Draw the masks of an image.
+
+        Args:
+            sample: Image and annotation.
+            predicted: Predicted mask, H W, bool or class numbers.
+        """
+        counted = ~sample.ignored_pixels
+        right = np.count_nonzero((predicted == sample.mask) & (predicted > 0) & counted)
+        marked, found = (np.count_nonzero((mask > 0) & counted) for mask in (sample.mask, predicted))
+        several = predicted.dtype != bool
+        return cls(
+            image=_small(sample.image),
+            annotation=_small(overlay(sample.image, sample.mask)),
+            prediction=_small(overlay(sample.image, predicted, None if several else sample.mask)),
+            missed=1 - right / marked if marked else None,
+            wrong=1 - right / found if found else None,
+        )
+
+
+def _small(pixels: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    return np.asarray(picture)
+
+
+@dataclass(frozen=True)
 class Panel:
     """One image of the report, with a prediction by a model that was not trained on it.
 
@@ -40,26 +87,47 @@ class Panel:
         name: Name of the image.
         dice: Dice of the specialist, 0 to 1.
         untuned_dice: Dice of the untuned SAM, or None.
-        picture: Image and overlays side by side, H 2W 3 or H 3W 3, uint8.
+        pictures: Its pictures.
     """
 
     name: str
     dice: float
     untuned_dice: float | None
-    picture: np.ndarray
+    pictures: Pictures
 
     @property
-    def source(self) -> str:
-        """Return the picture as a data URI, so that the report is one file."""
-        buffer = io.BytesIO()
-        Image.fromarray(self.picture).save(buffer, "JPEG", quality=80)
-        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    def side_by_side(self) -> np.ndarray:
+        """Return image, annotation and prediction side by side, h 3w 3 uint8."""
+        return np.concatenate([self.pictures.image, self.pictures.annotation, self.pictures.prediction], axis=1)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Return the pictures as data URIs, so that the report is one file."""
+        own = self.pictures
+        pictures = {"image": own.image, "annotation": own.annotation, "prediction": own.prediction}
+        return {kind: _source(pixels) for kind, pixels in pictures.items()}
+
+    @property
+    def what_went_wrong(self) -> str:
+        """Return in words what is missed and what is wrong; "" for a blank image."""
+        missed, wrong = self.pictures.missed, self.pictures.wrong
+        if missed is None:
+            return ""
+        if wrong is None:
+            return "nothing is found"
+        return f"{100 * missed:.0f} % of the foreground is missed, {100 * wrong:.0f} % of what is found is wrong"
+
+
+def _source(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
     """Return the image with its mask drawn on top.
 
-    The mask is blue, or each class has its colour of CLASS_COLOURS. If `truth` is given, blue is correct, orange is
+    The mask is blue, or each class has its colour of CLASS_COLOURS. If `truth` is given, blue is correct, yellow is
     missed (false negative), and red is wrong (false positive).
 
     Args:
@@ -86,19 +154,6 @@ def overlay(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray | None =
     return result.round().astype(np.uint8)
 
 
-def side_by_side(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return image and overlay side by side, each at most PICTURE_SIDE px long: h 2w 3 uint8.
-
-    With several classes these are the image, the annotation and the prediction: h 3w 3.
-    """
-    parts = [image, overlay(image, predicted, truth)]
-    if predicted.dtype != bool:
-        parts = [image, overlay(image, truth.astype(np.uint8)), overlay(image, predicted)]
-    picture = Image.fromarray(np.concatenate(parts, axis=1))
-    picture.thumbnail((len(parts) * PICTURE_SIDE, PICTURE_SIDE))
-    return np.asarray(picture)
-
-
 def class_colour(number: int) -> tuple[int, int, int]:
     """Return the colour of a class by its number, counted from 1; after the last colour they repeat."""
     return CLASS_COLOURS[(int(number) - 1) % len(CLASS_COLOURS)]
@@ -123,7 +178,7 @@ def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
             axes.plot(curve["step"], curve["loss"], label=name)
     axes.set(xlabel="step", ylabel="training loss", ylim=(min(0, lowest), None))
     axes.legend(frameon=False)
-    return _svg(figure)
+    return embedded(figure)
 
 
 def members_figure(tried: Sequence[TriedRecord], chosen: Mapping[str, float]) -> str:
@@ -145,17 +200,38 @@ def members_figure(tried: Sequence[TriedRecord], chosen: Mapping[str, float]) ->
     axes.set(
         xlabel="Dice of each image by cross-fitting, in percent; the line is the mean", ylim=(-0.6, len(rows) - 0.4)
     )
-    return _svg(figure)
+    return embedded(figure)
 
 
-def _svg(figure: Figure) -> str:
-    """Return a figure as SVG text without an XML header."""
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.StringIO()
-    save_svg(figure, buffer)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+def methods_paragraph(record: SpecialistRecord) -> str:
+    """Return a paragraph for the methods section of a paper."""
+    parts = []
+    for member in record.members:
+        name = member.backbone.name if member.backbone else member.name
+        what = {"decoder": "prompts in the mask decoder", "encoder": "prompts in mask decoder and image encoder"}
+        how = (
+            what.get(member.adapt, "a network trained from scratch")
+            if member.method.get("name") == "ptsam"
+            else member.name
+        )
+        weight = f" (weight {100 * member.weight:.0f} %)" if len(record.members) > 1 else ""
+        parts.append(f"{name}, {how}, {member.steps} optimiser steps{weight}")
+    classes = f", with a prompt set for each of {len(record.classes)} classes" if record.classes else ""
+    text = (
+        f"Images were segmented with PTSAM (Piater, Barz and Freytag 2025) as implemented in ptsam-auto "
+        f"{record.versions.get('ptsam-auto', '')}: {'; '.join(parts)}{classes}. {record.cost.trainable:,} numbers were "
+        f"learned from {len(record.data.train)} annotated images; all other weights are those of the frozen network."
+    )
+    scores = record.scores
+    if scores.crossfit and scores.expected:
+        text += (
+            f" In {len(record.data.folds)}-fold cross-fitting on these images the mean Dice was "
+            f"{100 * scores.crossfit.dice:.1f} %; on new images {100 * scores.expected.dice:.1f} % are expected "
+            f"(95 % interval of the mean {100 * scores.expected.low:.1f} to {100 * scores.expected.high:.1f} %)."
+        )
+    if scores.test:
+        text += f" On {len(scores.test.measured)} test images the mean Dice was {100 * scores.test.dice:.1f} %."
+    return text
 
 
 def write_report(
@@ -181,18 +257,22 @@ def write_report(
     untuned = record.scores.untuned_test if record.scores.test else record.scores.untuned
     blank = {image.name for image in main.images} - {image.name for image in main.measured}
     weights = {member.name: member.weight for member in record.members}
+    measured = sorted(main.measured, key=lambda image: image.dice)
     text = template.render(
         title=title,
         record=record,
         main=main,
         weights=weights,
+        worst=measured[0],
+        median=float(np.median([image.dice for image in measured])),
+        methods=methods_paragraph(record),
         blank=len(blank),
         blank_names=blank,
         untuned=untuned,
         untuned_dice={image.name: image.dice for image in untuned.images} if untuned else {},
         curves=learning_curves(curves) if any(curves.values()) else "",
         members_figure=members_figure(record.choice.tried, weights) if record.choice else "",
-        panels=sorted(panels, key=lambda panel: panel.dice),
+        panels=sorted(panels, key=lambda panel: (panel.name in blank, panel.dice)),
         colours={
             "true_positive": TRUE_POSITIVE,
             "false_negative": FALSE_NEGATIVE,

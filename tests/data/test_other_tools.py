@@ -355,7 +355,8 @@ def test_yolo_classes_are_named_and_chosen(folder):
     write(folder / "labels/a.txt", f"{yolo_line(RECTANGLE)}\n{yolo_line(LEFT, 1)}\n")
     write(folder / "data.yaml", "names:\n  0: cell\n  1: debris\n")
     assert yolo.read(folder).notes[0] == (
-        "2 categories, all of them foreground: cell (1 line), debris (1 line); choose with --category NAME, or tell them apart with --classes."
+        "2 categories, all of them foreground: cell (1 line), debris (1 line); choose with --category NAME, or tell "
+        "them apart with --classes."
     )
     assert np.array_equal(only_mask(yolo, folder, ReadingOptions(categories=("debris",))), left())
 
@@ -415,7 +416,8 @@ def test_geojson_holes_stay_open(folder):
 def test_geojson_classes_are_chosen(folder):
     write(folder / "a.geojson", collection(feature([closed(RECTANGLE)]), feature([closed(LEFT)], name="Stroma")))
     assert geojson.read(folder).notes[0] == (
-        "2 categories, all of them foreground: Stroma (1 feature), Tumor (1 feature); choose with --category NAME, or tell them apart with --classes."
+        "2 categories, all of them foreground: Stroma (1 feature), Tumor (1 feature); choose with --category NAME, or "
+        "tell them apart with --classes."
     )
     assert np.array_equal(only_mask(geojson, folder, ReadingOptions(categories=("Stroma",))), left())
 
