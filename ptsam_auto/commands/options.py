@@ -620,6 +620,10 @@ class ExampleOptions:
     """Options of `example`."""
 
     folder: Annotated[Path, Argument("Output folder for the images. It must be new or empty.")]
+    classes: Annotated[
+        bool,
+        Option("Annotate cells, debris and specks, as three categories in a COCO file. Default: masks of the cells."),
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,20 @@
 # H W  size of an image in px (square)
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from ptsam_auto.data.dataset import Sample
 from ptsam_auto.data.object_map import ObjectMap, blob, places, spindle, stroke, walk
 from ptsam_auto.data.random_fields import Rng, blurred, noise, slope
 from ptsam_auto.errors import ConfigError, OutputError
-from ptsam_auto.files import write_bytes
+from ptsam_auto.files import write_bytes, write_json
 
 EXAMPLE_SIZE = 512
+CLASSES = ("cell", "debris", "speck")  # names of the kinds of objects, in the order of their numbers
 
 
 def phase_contrast(rng: Rng, objects: ObjectMap, strength: float = 1.0) -> np.ndarray:
@@ -44,7 +47,7 @@ def phase_contrast(rng: Rng, objects: ObjectMap, strength: float = 1.0) -> np.nd
     return picture.astype(np.float32)
 
 
-def render_example(index: int, seed: int = 0) -> Sample:
+def render_example(index: int, seed: int = 0, *, classes: bool = False) -> Sample:
     """Return one image of the example dataset: adherent cells in phase contrast, 512 x 512 px.
 
     The mean grey value of cells and background is the same, the illumination is uneven, and bubbles, debris and
@@ -54,6 +57,7 @@ def render_example(index: int, seed: int = 0) -> Sample:
     Args:
         index: Number of the image in the dataset, at least 0.
         seed: Random seed of the dataset, at least 0.
+        classes: Whether the mask has the numbers of CLASSES. By default it is that of the cells, bool.
     """
     rng = np.random.default_rng([seed, index, EXAMPLE_SIZE])
     size = EXAMPLE_SIZE
@@ -75,16 +79,18 @@ def render_example(index: int, seed: int = 0) -> Sample:
         picture += rng.choice([-0.2, 0.25]) * blurred(scratch > 0, 0.8)
     picture = blurred(picture, 0.8) + 0.022 * rng.standard_normal((size, size), np.float32)
     grey = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return Sample(f"example_{index:02d}", np.repeat(grey[..., None], 3, 2), objects.of(1))
+    mask = objects.table(np.asarray(objects.kinds, np.uint8)) if classes else objects.of(1)
+    return Sample(f"example_{index:02d}", np.repeat(grey[..., None], 3, 2), mask)
 
 
-def write_example(folder: Path, count: int = 24, seed: int = 0) -> None:
+def write_example(folder: Path, count: int = 24, seed: int = 0, *, classes: bool = False) -> None:
     """Write the example dataset as images/NAME.png and masks/NAME.png (0 and 255).
 
     Args:
         folder: Output folder; it is created if it does not exist.
         count: Number of images, at least 1.
         seed: Random seed of the dataset.
+        classes: Whether annotations.json (COCO) with the categories CLASSES is written instead of the masks.
 
     Raises:
         ConfigError: count is below 1.
@@ -95,14 +101,56 @@ def write_example(folder: Path, count: int = 24, seed: int = 0) -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} is not empty; choose a new folder for the example dataset.")
-        for part in ("images", "masks"):
+        for part in ("images",) if classes else ("images", "masks"):
             (folder / part).mkdir(parents=True)
+        annotations: list[dict[str, Any]] = []
         for index in range(count):
-            sample = render_example(index, seed)
+            sample = render_example(index, seed, classes=classes)
             _write_png(folder / "images" / f"{sample.name}.png", sample.image[..., 0])
-            _write_png(folder / "masks" / f"{sample.name}.png", sample.mask.astype(np.uint8) * 255)
+            if classes:
+                annotations += _annotations(sample, index + 1, len(annotations) + 1)
+            else:
+                _write_png(folder / "masks" / f"{sample.name}.png", sample.mask.astype(np.uint8) * 255)
+        if classes:
+            _write_coco(folder / "annotations.json", count, annotations)
     except OSError as problem:
         raise OutputError(f"{folder} cannot be written to: {problem.strerror}. Choose another folder.") from problem
+
+
+def _annotations(sample: Sample, image: int, first: int) -> list[dict[str, Any]]:
+    """Return a COCO annotation for each connected area of each class of an image.
+
+    Args:
+        sample: Image with class numbers.
+        image: Id of the image.
+        first: Id of the first annotation.
+    """
+    found: list[dict[str, Any]] = []
+    for category in range(1, len(CLASSES) + 1):
+        own = (sample.mask == category).astype(np.uint8)
+        count, labels, about, _ = cv2.connectedComponentsWithStats(own)
+        for label in range(1, count):
+            left, top, width, height, area = map(int, about[label])
+            encoded = coco_mask.encode(np.asfortranarray((labels == label).astype(np.uint8)))
+            found.append(
+                {
+                    "id": first + len(found),
+                    "image_id": image,
+                    "category_id": category,
+                    "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode()},
+                    "bbox": [left, top, width, height],
+                    "area": area,
+                    "iscrowd": 0,
+                }
+            )
+    return found
+
+
+def _write_coco(path: Path, count: int, annotations: list[dict[str, Any]]) -> None:
+    size = {"width": EXAMPLE_SIZE, "height": EXAMPLE_SIZE}
+    images = [{"id": index + 1, "file_name": f"example_{index:02d}.png", **size} for index in range(count)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)]
+    write_json(path, {"images": images, "annotations": annotations, "categories": categories})
 
 
 def _write_png(path: Path, pixels_HW: np.ndarray) -> None:

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ptsam_auto.data.folder import read_folder
+from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.data.render import EXAMPLE_SIZE, render_example, write_example
 from ptsam_auto.errors import OutputError
 
@@ -68,3 +70,12 @@ def test_write_example_says_why_it_cannot_write(tmp_path):
     with pytest.raises(OutputError) as caught:
         write_example(tmp_path / "file" / "set")
     assert str(caught.value) == f"{tmp_path}/file/set cannot be written to: Not a directory. Choose another folder."
+
+
+def test_with_classes_the_coco_file_says_what_was_rendered(tmp_path):
+    write_example(tmp_path / "set", count=2, classes=True)
+    dataset = read_folder(tmp_path / "set", ReadingOptions(classes=True))
+    assert dataset.classes == ("cell", "debris", "speck")
+    sample = render_example(1, classes=True)
+    assert np.array_equal(dataset.pairs[1].load().mask, sample.mask)
+    assert np.array_equal(sample.mask == 1, render_example(1).mask)
