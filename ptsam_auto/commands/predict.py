@@ -1,6 +1,6 @@
 """The command `predict`: writes the masks of new images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,18 +85,16 @@ def predict(options: PredictOptions, terminal: Terminal) -> Path:
     destination.refuse_inputs(new.sources, objects.paths(new.sources) if objects else ())
     own_files = _own_files(destination, objects, new.sources)
     destination.create_folders()
-    if options.workers == 1:
-        results: Iterator[PredictionResult] = (
-            predict_source(specialist, source, destination) for source in new.sources
-        )
-    else:
-        from ptsam_auto.distributed.workers_prediction import predict_parallel
-
-        use_gpu = specialist.model.device.type == "cuda"
-        results = predict_parallel(load, use_gpu, new.sources, destination, options.workers, options.address)
     written = kept = 0
     problems, much_larger = list(new.unreadable), []
     with terminal.bar("Predicting") as update:
+        if options.workers == 1:
+            results = _predicted(specialist, new.sources, destination, update)
+        else:
+            from ptsam_auto.distributed.workers_prediction import predict_parallel
+
+            use_gpu = specialist.model.device.type == "cuda"
+            results = predict_parallel(load, use_gpu, new.sources, destination, options.workers, options.address)
         for done, result in enumerate(results, start=1):
             written, kept = written + result.written, kept + result.kept
             if result.problem:
@@ -125,6 +123,18 @@ def predict(options: PredictOptions, terminal: Terminal) -> Path:
         advice = "All other masks are written. Fix or remove these files, then run the command again."
         raise DatasetError(None, sorted(problems, key=lambda problem: problem.where), advice)
     return destination.masks
+
+
+def _predicted(
+    specialist: Specialist, sources: Sequence[Source], destination: Destination, update: Callable[..., None]
+) -> Iterator[PredictionResult]:
+    """Predict one image after another; within a large image, the finished share is shown."""
+    for number, source in enumerate(sources):
+
+        def show(share: float, number: int = number, label: str = source.label) -> None:
+            update(number, len(sources), f"{label}: {100 * share:.0f} %")
+
+        yield predict_source(specialist, source, destination, show)
 
 
 def _own_files(
