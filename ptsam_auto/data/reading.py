@@ -146,7 +146,8 @@ class RangeOfRegions:
     def is_needed(self, raster: Raster) -> bool:
         """Return whether the image is scaled by its own range, given any region of it; raises UnfitError."""
         dtype = _shown(raster, self._reading)[0].dtype
-        return dtype != bool and self._reading.scaling != FIXED and (dtype != np.uint8 or self._reading.scaling == EACH)
+        own_range = dtype != np.uint8 or self._reading.scaling == EACH
+        return own_range and dtype.kind != "b" and self._reading.scaling != FIXED
 
     def can_count(self, raster: Raster) -> bool:
         """Return whether the values are of a type whose values are few enough to be counted; raises UnfitError."""

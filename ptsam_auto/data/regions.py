@@ -171,9 +171,7 @@ def _decoded(page: Any, rows: slice) -> np.ndarray:  # noqa: ANN401 - tifffile h
     tall, wide = _segment_size(keyframe)
     across = -(-width // wide)
     indices = range(rows.start // tall * across, (-(-rows.stop // tall)) * across)
-    tables = (
-        {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader} if keyframe.compression in JPEG else {}
-    )
+    tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader} if keyframe.compression in JPEG else {}
     offsets, counts = ([entries[index] for index in indices] for entries in (page.dataoffsets, page.databytecounts))
     for data, index in file.read_segments(offsets, counts, indices=indices):
         segment, (_, _, top, left, _), shape = keyframe.decode(data, index, _fullsize=keyframe.is_tiled, **tables)

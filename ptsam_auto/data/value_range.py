@@ -104,8 +104,9 @@ def shown_range(values: Values) -> tuple[float, float]:
     if 2 * kept.count >= values.count:
         dark, bright = kept.percentiles((INNER_DARK, INNER_BRIGHT))
         gap = END_GAP * (bright - dark)
-        low_end, high_end = kept.ends
-        for end, distance in ((smallest, float(low_end) - float(smallest)), (largest, float(largest) - float(high_end))):
+        darkest, brightest = kept.ends
+        away = ((smallest, float(darkest) - float(smallest)), (largest, float(largest) - float(brightest)))
+        for end, distance in away:
             if distance > gap and (values.count - values.without(end).count) / values.count >= END_SHARE:
                 body = body.without(end)
     low, dark, bright, high = body.percentiles((DARKEST, INNER_DARK, INNER_BRIGHT, BRIGHTEST))

@@ -208,7 +208,7 @@ def blended_rows(
         weight = np.concatenate([weight, np.zeros((more, width), np.float32)])
         for (rows, columns), tile in zip(boxes, islice(features, len(boxes)), strict=True):
             box = (slice(rows.start - top, rows.stop - top), columns)
-            shape = weight[box].shape
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
             inside = tiling.frame(*shape, image_size)
             tile_weight = ramp(*shape)
             weight[box] += tile_weight

@@ -174,4 +174,3 @@ def _described(model: PromptFreeSam, weight: float, name: str, encoder: str, dec
         "tiles": model.tiling.per_side,
         "tile": model.tiling.side,
     }
-

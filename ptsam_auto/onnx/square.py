@@ -52,14 +52,16 @@ class SquareSpecialist(nn.Module):
             images_BCTT = images_BCTT.expand(-1, MOST_CHANNELS, -1, -1)
         elif channels < MOST_CHANNELS:
             images_BCTT = F.pad(images_BCTT, (0, 0, 0, 0, 0, MOST_CHANNELS - channels))
-        parts = [
-            weight * member(images_BCTT) for member, weight in zip(self._members, self._weights, strict=True)
-        ]
+        parts = [weight * member(images_BCTT) for member, weight in zip(self._members, self._weights, strict=True)]
         return torch.stack(parts).sum(dim=0)
 
 
 class _Member(nn.Module):
     """One member of the mixture."""
+
+    _scaling: Tensor
+    _ramp: Tensor
+    _blended: Tensor
 
     def __init__(self, model: PromptFreeSam, side: int) -> None:
         super().__init__()
@@ -82,9 +84,7 @@ class _Member(nn.Module):
         tiles = [images_B3TT[..., y : y + tile, x : x + tile] for y, x in self._corners]
         inputs = _normalised(self._model, self._scaled(torch.cat(tiles)))
         rest = size - self._inside[0]
-        features = encode(
-            self._model.sam.image_encoder, F.pad(inputs, (0, rest, 0, rest)), self._model.encoder_prompts
-        )
+        features = encode(self._model.sam.image_encoder, F.pad(inputs, (0, rest, 0, rest)), self._model.encoder_prompts)
         logits = self._model.decode(features)[:, None]
         full = F.interpolate(logits, (size, size), mode="bilinear", align_corners=False)
         cropped = full[..., : self._inside[0], : self._inside[1]]

@@ -245,9 +245,9 @@ class WindowAttention(nn.Module):
 
     def forward(self, x_BhwD: Tensor, prompts_PD: Tensor | None) -> Tensor:
         """Return the result of the attention for each patch, B h w D; a few rows of windows are processed at a time."""
-        B, h, w, D = x_BhwD.shape
         if _all_at_once(x_BhwD):
             return self._rows(x_BhwD, prompts_PD)
+        B, _, w, D = x_BhwD.shape
         at_once = self.side * max(1, AT_ONCE // (B * self.side * w * 3 * D))
         return torch.cat([self._rows(rows, prompts_PD) for rows in x_BhwD.split(at_once, dim=1)], dim=1)
 

@@ -7,7 +7,6 @@ as that of a prediction of the whole image, bit by bit.
 # H W size of an image, px  h rows of a part, px
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,10 +58,10 @@ def is_large(specialist: Specialist, source: Source) -> bool:
     Raises:
         DatasetError: The file cannot be opened.
     """
-    if specialist.tta or not predicts_by_rows(specialist.model):
-        return False
     size = size_of(source.image)
-    return size is not None and size[0] * size[1] >= LARGE
+    if size is None or size[0] * size[1] < LARGE:
+        return False
+    return not specialist.tta and predicts_by_rows(specialist.model)
 
 
 def predict_large(

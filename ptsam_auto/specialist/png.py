@@ -48,7 +48,7 @@ def read_texts(path: Path) -> dict[str, str]:
         OSError: The file cannot be read.
         ValueError: It is not a PNG, or damaged before its pixels.
     """
-    texts = {}
+    texts: dict[str, str] = {}
     with path.open("rb") as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
             raise ValueError(f"{path} is not a PNG")
