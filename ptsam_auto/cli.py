@@ -69,7 +69,7 @@ COMMANDS = (
     Command(
         "export",
         options.ExportOptions,
-        "Write a specialist as ONNX, which runs without PyTorch.",
+        "Write a specialist as ONNX, which runs without PyTorch, or as a model package of bioimage.io.",
     ),
     Command(
         "promote",

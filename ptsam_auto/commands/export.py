@@ -9,6 +9,7 @@ from ptsam_auto.commands.options import ExportOptions
 from ptsam_auto.data.new_images import find_new_images
 from ptsam_auto.data.render import render_example
 from ptsam_auto.errors import OutputError
+from ptsam_auto.onnx.bioimageio import export_package, is_package
 from ptsam_auto.onnx.export import Comparison
 from ptsam_auto.onnx.export import export as export_onnx
 from ptsam_auto.onnx.runtime import ABOUT_FILE
@@ -21,33 +22,60 @@ COMPARED = 4  # number of images on which the export is compared with PyTorch
 
 
 def export(options: ExportOptions, terminal: Terminal) -> Comparison:
-    """Write the export, compare it with PyTorch, and print the result.
+    """Write what is asked for, compare it with PyTorch, and print the result; return the comparison of the last one.
 
     Raises:
-        SpecialistError: See `load_specialist` and `onnx.export.export`.
+        SpecialistError: See `load_specialist`, `onnx.export.export` and `onnx.bioimageio.export_package`.
         DatasetError: The images for the comparison cannot be read.
-        OutputError: The folder is not empty, or cannot be written to.
+        OutputError: The folder is not empty, the file exists, or they cannot be written to.
     """
     specialist = load_specialist(local_folder(options.specialist), backbone=options.backbone, device="cpu")
-    folder = options.onnx
+    if options.onnx:
+        _check_folder(options.onnx, force=options.force)
+    if options.bioimageio:
+        _check_package(options.bioimageio, force=options.force)
+    terminal.say("Exporting; this takes a minute or two.")
+    compared = Comparison(0, 0.0, 1.0)
+    try:
+        if options.onnx:
+            images = _images(options.images, specialist)
+            options.onnx.mkdir(parents=True, exist_ok=True)
+            compared = export_onnx(options.onnx, specialist, images, quantise=options.int8)
+            size = sum(path.stat().st_size for path in options.onnx.glob("*.onnx"))
+            terminal.say(f"Exported: {options.onnx}/ ({size / 1e6:.0f} MB).")
+            _say(compared, "images" if options.images else "rendered images", terminal)
+        if options.bioimageio:
+            options.bioimageio.parent.mkdir(parents=True, exist_ok=True)
+            compared = export_package(options.bioimageio, specialist, quantise=options.int8)
+            size = options.bioimageio.stat().st_size
+            terminal.say(f"Exported: {options.bioimageio} ({size / 1e6:.0f} MB).")
+            _say(compared, "rendered image", terminal)
+    except OSError as error:
+        folder = error.filename or options.onnx or options.bioimageio
+        raise OutputError(f"Cannot write to {folder}: {error.strerror}.\nChoose another folder.") from None
+    return compared
+
+
+def _say(compared: Comparison, images: str, terminal: Terminal) -> None:
+    terminal.say(
+        f"Compared with PyTorch on {compared.images} {images}: largest difference of the probability "
+        f"{compared.difference:.1g}, Dice between the masks {compared.dice:.4f}."
+    )
+
+
+def _check_folder(folder: Path, *, force: bool) -> None:
+    """Check that a folder is empty or an earlier export that may be replaced; raises OutputError."""
     others = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-    if others and not (options.force and (folder / ABOUT_FILE).exists()):
+    if others and not (force and (folder / ABOUT_FILE).exists()):
         advice = "replace it with --force" if (folder / ABOUT_FILE).exists() else "choose another folder"
         raise OutputError(f"{folder} is not empty.\nEmpty it, or {advice}.")
-    images = _images(options.images, specialist)
-    terminal.say("Exporting; this takes a minute or two.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        compared = export_onnx(folder, specialist, images, quantise=options.int8)
-    except OSError as error:
-        raise OutputError(f"Cannot write to {folder}: {error.strerror}.\nChoose another folder.") from None
-    megabytes = sum(path.stat().st_size for path in folder.glob("*.onnx")) / 1e6
-    terminal.say(f"Exported: {folder}/ ({megabytes:.0f} MB).")
-    terminal.say(
-        f"Compared with PyTorch on {compared.images} {'images' if options.images else 'rendered images'}: largest "
-        f"difference of the probability {compared.difference:.1g}, Dice between the masks {compared.dice:.4f}."
-    )
-    return compared
+
+
+def _check_package(path: Path, *, force: bool) -> None:
+    """Check that a file does not exist or is an earlier package that may be replaced; raises OutputError."""
+    if path.exists() and not (force and is_package(path)):
+        advice = "Replace it with --force, or choose another file." if is_package(path) else "Choose another file."
+        raise OutputError(f"{path} exists.\n{advice}")
 
 
 def _images(given: Sequence[Path], specialist: Specialist) -> list[np.ndarray]:

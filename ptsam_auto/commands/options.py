@@ -435,20 +435,37 @@ class ExportOptions:
 
     specialist: SpecialistArgument
     onnx: Annotated[
-        Path, Option("Output folder for ONNX files: an encoder per backbone, a decoder per member, and onnx.json.")
-    ]
+        Path | None,
+        Option("Output folder for ONNX files: an encoder per backbone, a decoder per member, and onnx.json."),
+    ] = None
+    bioimageio: Annotated[
+        Path | None,
+        Option(
+            "Output file, FILE.zip: a model package of bioimage.io, for ilastik, deepImageJ, QuPath and others. It "
+            "contains the backbones, and no image of yours."
+        ),
+    ] = None
     int8: Annotated[
         bool, Option("Store and multiply matrices as 8-bit integers: smaller files, slightly other masks.", "--int8")
     ] = False
     images: Annotated[
         list[Path],
         Option(
-            "Images, or folders of images, on which the export is compared with PyTorch. Can be repeated. Default: "
-            "rendered images."
+            "Images, or folders of images, on which the export of --onnx is compared with PyTorch. Can be repeated. "
+            "Default: rendered images."
         ),
     ] = field(default_factory=list)
     force: Annotated[bool, Option("Replace an earlier export.", "--force")] = False
     backbone: CheckpointOption = None
+
+    def __post_init__(self) -> None:
+        if self.onnx is None and self.bioimageio is None:
+            raise ConfigError("export needs to know what to write: --onnx DIR, --bioimageio FILE.zip, or both.")
+        if self.images and self.onnx is None:
+            raise ConfigError("--images has no effect without --onnx; a package has a rendered test image.")
+        if self.bioimageio and self.bioimageio.suffix != ".zip":
+            raise ConfigError(f"--bioimageio is {self.bioimageio}; expected a file that ends in .zip.")
+        extras.require("onnx", "export")
 
 
 @dataclass(frozen=True)

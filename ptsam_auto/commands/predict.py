@@ -1,6 +1,6 @@
 """The command `predict`: writes the masks of new images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,18 +89,16 @@ def predict(options: PredictOptions, terminal: Terminal) -> Path:
     destination.create_folders()
     if specialist.classes:
         _write_legend(destination.masks / LEGEND_FILE, specialist)
-    if options.workers == 1:
-        results: Iterator[PredictionResult] = (
-            predict_source(specialist, source, destination) for source in new.sources
-        )
-    else:
-        from ptsam_auto.distributed.workers_prediction import predict_parallel
-
-        use_gpu = specialist.model.device.type == "cuda"
-        results = predict_parallel(load, use_gpu, new.sources, destination, options.workers, options.address)
     written = kept = 0
     problems, much_larger = list(new.unreadable), []
     with terminal.bar("Predicting") as update:
+        if options.workers == 1:
+            results = _predicted(specialist, new.sources, destination, update)
+        else:
+            from ptsam_auto.distributed.workers_prediction import predict_parallel
+
+            use_gpu = specialist.model.device.type == "cuda"
+            results = predict_parallel(load, use_gpu, new.sources, destination, options.workers, options.address)
         for done, result in enumerate(results, start=1):
             written, kept = written + result.written, kept + result.kept
             if result.problem:
@@ -137,6 +135,18 @@ def _write_legend(path: Path, specialist: Specialist) -> None:
         write_json(path, legend(specialist.classes))
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror}.\nChoose another --out.") from None
+
+
+def _predicted(
+    specialist: Specialist, sources: Sequence[Source], destination: Destination, update: Callable[..., None]
+) -> Iterator[PredictionResult]:
+    """Predict one image after another; within a large image, the finished share is shown."""
+    for number, source in enumerate(sources):
+
+        def show(share: float, number: int = number, label: str = source.label) -> None:
+            update(number, len(sources), f"{label}: {100 * share:.0f} %")
+
+        yield predict_source(specialist, source, destination, show)
 
 
 def _own_files(

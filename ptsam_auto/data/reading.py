@@ -5,11 +5,13 @@ The rule is saved with a specialist, so that it is the same in training and in p
 
 # H W  rows and columns, px;  C  channels
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ptsam_auto.data.raster import Raster, UnfitError
+from ptsam_auto.data.value_range import Counted, Listed, Values, shown_range
 from ptsam_auto.errors import ConfigError
 
 AS_STORED, EACH, FIXED = "as-stored", "each", "fixed"
@@ -18,10 +20,6 @@ SCALINGS_IN_WORDS = {
     EACH: "each image by its own range, 8-bit images too",
     FIXED: "all images by one range",
 }
-DARKEST, INNER_DARK, INNER_BRIGHT, BRIGHTEST = 0.1, 2.0, 98.0, 99.9  # percentiles
-REACH = 3.0  # the range exceeds the inner range at most by this factor, so that hot pixels and debris have no influence
-END_SHARE = 0.0005  # minimum fraction of pixels with the smallest or the largest value for a border, a bar or padding
-END_GAP = 0.5  # minimum distance of this value from all others, relative to the inner range
 MOST_USED = 3  # channels: red, green and blue
 
 
@@ -91,30 +89,28 @@ class Seen:
         return bool((self.pixels[::16, ::16] == first).all() and (self.pixels == first).all())
 
 
-def seen(raster: Raster, reading: ImageReading = READ_AS_STORED) -> Seen:
+Ends = tuple[tuple[float, ...], tuple[float, ...]]
+"""Stored values of each shown channel that become black, and those that become white."""
+
+
+def seen(raster: Raster, reading: ImageReading = READ_AS_STORED, ends: Ends | None = None) -> Seen:
     """Convert stored values to the image that the network sees.
 
     Args:
         raster: Image with its orientation applied.
         reading: Rule by which channels are selected and scaled.
+        ends: Range of the whole image if the raster is a region of it, or None for the range of the raster.
 
     Raises:
         UnfitError: A channel does not exist, or contains no finite number.
     """
-    values = raster.seen()
-    count = values.shape[-1]
-    if reading.stored not in (0, count) and {reading.stored, count} != {1, 3}:  # grey and colour go together
-        raise UnfitError(f"has {_channels(count)}, but the specialist was trained on images with {reading.stored}")
-    chosen = reading.channels or tuple(range(1, min(count, MOST_USED) + 1))
-    if max(chosen) > count:
-        raise UnfitError(f"has {_channels(count)}, but channel {max(chosen)} is asked for")
-    values = values[..., [number - 1 for number in chosen]]
+    values, count = _shown(raster, reading)
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     if values.dtype == bool:
         values = values.astype(np.uint8) * np.uint8(255)
     elif values.dtype != np.uint8 or reading.scaling != AS_STORED:
-        low, high = _range(values, reading)
+        low, high = ends or _range(values, reading)
         values = scaled(values, low, high)
     if values.shape[-1] == 1:
         values = np.repeat(values, 3, axis=-1)
@@ -122,6 +118,51 @@ def seen(raster: Raster, reading: ImageReading = READ_AS_STORED) -> Seen:
         values = np.pad(values, ((0, 0), (0, 0), (0, 1)))
     pixels = np.ascontiguousarray(values)
     return Seen(pixels, count, str(raster.values.dtype), low, high, raster.orientation, raster.ours)
+
+
+def _shown(raster: Raster, reading: ImageReading) -> tuple[np.ndarray, int]:
+    """Return the stored values of the channels that are shown, H W C, and the number of all channels."""
+    values = raster.seen()
+    count = values.shape[-1]
+    if reading.stored not in (0, count) and {reading.stored, count} != {1, 3}:  # grey and colour go together
+        raise UnfitError(f"has {_channels(count)}, but the specialist was trained on images with {reading.stored}")
+    chosen = reading.channels or tuple(range(1, min(count, MOST_USED) + 1))
+    if max(chosen) > count:
+        raise UnfitError(f"has {_channels(count)}, but channel {max(chosen)} is asked for")
+    return values[..., [number - 1 for number in chosen]], count
+
+
+class RangeOfRegions:
+    """Finds the range of an image that is too large to be read at once, from its regions.
+
+    Args:
+        reading: Rule by which channels are selected and scaled.
+    """
+
+    def __init__(self, reading: ImageReading) -> None:
+        self._reading = reading
+        self._counts: list[np.ndarray] = []
+
+    def is_needed(self, raster: Raster) -> bool:
+        """Return whether the image is scaled by its own range, given any region of it; raises UnfitError."""
+        dtype = _shown(raster, self._reading)[0].dtype
+        own_range = dtype != np.uint8 or self._reading.scaling == EACH
+        return own_range and dtype.kind != "b" and self._reading.scaling != FIXED
+
+    def can_count(self, raster: Raster) -> bool:
+        """Return whether the values are of a type whose values are few enough to be counted; raises UnfitError."""
+        return _shown(raster, self._reading)[0].dtype in (np.uint8, np.uint16)
+
+    def add(self, raster: Raster) -> None:
+        """Count the values of a region; the regions together are the whole image, each pixel once."""
+        values = _shown(raster, self._reading)[0]
+        numbers = np.iinfo(values.dtype).max + 1
+        counts = [np.bincount(values[..., channel].ravel(), minlength=numbers) for channel in range(values.shape[-1])]
+        self._counts = [a + b for a, b in zip(self._counts, counts, strict=True)] if self._counts else counts
+
+    def ends(self) -> Ends:
+        """Return the range that `seen` would find in the whole image."""
+        return _ends([Counted(counts) for counts in self._counts])
 
 
 def _channels(count: int) -> str:
@@ -136,8 +177,12 @@ def _range(values: np.ndarray, reading: ImageReading) -> tuple[tuple[float, ...]
                 f"shows {count} channels, but {len(reading.low)} were scaled when the specialist was trained"
             )
         return reading.low * (count // len(reading.low)), reading.high * (count // len(reading.high))
-    ends = [value_range(values[..., channel]) for channel in range(count)]
-    return tuple(low for low, _ in ends), tuple(high for _, high in ends)
+    return _ends([_finite(values[..., channel]) for channel in range(count)])
+
+
+def _ends(channels: Sequence[Values]) -> Ends:
+    ranges = [shown_range(values) for values in channels]
+    return tuple(low for low, _ in ranges), tuple(high for _, high in ranges)
 
 
 def value_range(channel: np.ndarray) -> tuple[float, float]:
@@ -153,25 +198,15 @@ def value_range(channel: np.ndarray) -> tuple[float, float]:
     Raises:
         UnfitError: No value is a finite number.
     """
+    return shown_range(_finite(channel))
+
+
+def _finite(channel: np.ndarray) -> Listed:
+    """Return the finite numbers of a channel; raises UnfitError if there are none."""
     finite = channel[np.isfinite(channel)] if channel.dtype.kind == "f" else channel.ravel()
     if finite.size == 0:
         raise UnfitError("holds no number: every value is NaN or infinite")
-    smallest, largest = finite.min(), finite.max()
-    body = finite
-    kept = finite[(finite > smallest) & (finite < largest)]
-    if 2 * kept.size >= finite.size:
-        dark, bright = np.percentile(kept, (INNER_DARK, INNER_BRIGHT))
-        gap = END_GAP * (bright - dark)
-        if np.mean(finite == smallest) >= END_SHARE and float(kept.min()) - float(smallest) > gap:
-            body = body[body > smallest]
-        if np.mean(finite == largest) >= END_SHARE and float(largest) - float(kept.max()) > gap:
-            body = body[body < largest]
-    low, dark, bright, high = map(float, np.percentile(body, (DARKEST, INNER_DARK, INNER_BRIGHT, BRIGHTEST)))
-    if bright > dark:
-        low, high = max(low, dark - REACH * (bright - dark)), min(high, bright + REACH * (bright - dark))
-    if low == high:  # fewer than one pixel in a thousand differs, for example with single bright spots
-        low, high = float(smallest), float(largest)
-    return low, high
+    return Listed(finite)
 
 
 def scaled(values: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:

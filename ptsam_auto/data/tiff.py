@@ -30,6 +30,7 @@ class Stack:
     axes: str  # one letter per dimension: "P" page, "Y" row, "X" column, "C" channel
     shape: tuple[int, ...]
     pages: Pages = field(default_factory=Pages)
+    is_slide: bool = False
 
     @classmethod
     def of(cls, tiff: Any, planes: Planes) -> "Stack":  # noqa: ANN401 - tifffile has no types
@@ -50,20 +51,32 @@ class Stack:
         axes, unnamed = _kinds(series.axes, shape, planes)
         if sorted(axes.replace("P", "").replace("C", "")) != ["X", "Y"]:
             raise unreadable(path, f"has the axes {series.axes}; expected rows and columns")
-        if tiff.is_svs:
-            check_size(path, shape[axes.index("Y")], shape[axes.index("X")])
         pages = pages_along(series.axes, axes, shape)
         pages = replace(pages, unnamed=unnamed, files=_files(series, path) if tiff.is_ome else ())
-        return cls(path, series, axes, shape, pages)
+        return cls(path, series, axes, shape, pages, is_slide=bool(tiff.is_svs))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the height and the width of a page, px."""
+        return self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
 
     def raster(self, page: int) -> Raster:
         """Decode one page, without applying its orientation.
 
         Raises:
+            DatasetError: Its kind of colours is not read, or it is a slide that is too large to be read as one image.
+        """
+        if self.is_slide:
+            check_size(self.path, *self.size)
+        return self.interpreted(self._plane(page))
+
+    def interpreted(self, values: np.ndarray) -> Raster:
+        """Return stored values of a page or of a region (H W C) with the file's information about them.
+
+        Raises:
             DatasetError: Its kind of colours is not read.
         """
-        keyframe = self.series.keyframe
-        values, alpha = self._plane(page), None
+        keyframe, alpha = self.series.keyframe, None
         if "S" in self.series.axes:
             alphas = sum(int(sample) in ALPHA_SAMPLES for sample in keyframe.extrasamples)
             if alphas and values.shape[-1] > alphas:
@@ -106,12 +119,19 @@ class Stack:
         tag = self.series.keyframe.tags.get("Software")
         return tag is not None and str(tag.value).startswith("tifffile")
 
-    def _plane(self, page: int) -> np.ndarray:
+    def planes_of(self, page: int) -> list[Any] | None:
+        """Return tifffile's pages that hold one page, in order: one, or one per channel; None if they hold more."""
         inner = self.axes.lstrip("P")
         each, rest = divmod(len(self.series.pages), self.pages.count)
-        if "P" not in inner and rest == 0 and (each == 1 or (inner == "CYX" and each == self._size("C"))):
-            key = page if each == 1 else slice(page * each, (page + 1) * each)
-            values, axes = self.series.asarray(key=key), inner  # reads one page instead of the complete stack
+        if "P" in inner or rest or not (each == 1 or (inner == "CYX" and each == self._size("C"))):
+            return None
+        return [self.series.pages[number] for number in range(page * each, (page + 1) * each)]
+
+    def _plane(self, page: int) -> np.ndarray:
+        planes = self.planes_of(page)
+        if planes is not None:
+            key = page if len(planes) == 1 else slice(page * len(planes), (page + 1) * len(planes))
+            values, axes = self.series.asarray(key=key), self.axes.lstrip("P")  # one page instead of the whole stack
         else:
             values, axes = self.series.asarray(), self.axes
         shape = self.shape[len(self.axes) - len(axes) :]

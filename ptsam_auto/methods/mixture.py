@@ -67,7 +67,7 @@ def mixed_probabilities(
     mixing = np.zeros((len(mixtures), len(models)), np.float32)
     mixing[owners, range(len(models))] = [weight for mixture in mixtures for weight in mixture.weights]
     total: np.ndarray | None = None
-    for indices in _shared(models):
+    for indices in shared_features(models):
         part = _group_probabilities(
             [models[index] for index in indices], mixing[:, indices], image, appearance if 0 in indices else None
         )
@@ -76,7 +76,7 @@ def mixed_probabilities(
     return total
 
 
-def _shared(models: Sequence[Model]) -> list[list[int]]:
+def shared_features(models: Sequence[Model]) -> list[list[int]]:
     """Return the indices of the models in groups that share the features of their tiles."""
     groups: dict[object, list[int]] = {}
     for index, model in enumerate(models):

@@ -3,6 +3,7 @@
 # B images  C classes  S input side, px  G patches per side  H W size of an image, px  M models  R maps
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from ptsam_auto.resampling import resize_image
 from ptsam_auto.sam.image_encoder import encode_frozen, encode_tuned
 from ptsam_auto.sam.mask_decoder import decode
 from ptsam_auto.sam.preprocess import to_input, to_original
-from ptsam_auto.sam.tiles import Tiling, ramp
+from ptsam_auto.sam.tiles import Pixels, Tiling, ramp
 
 WHOLE = Tiling()
 TILES_AT_ONCE = 4  # in one pass through the encoder, on a GPU; one tile already occupies a CPU
@@ -118,10 +119,15 @@ class PromptFreeSam(nn.Module):
         return decided(self.probability(image))
 
     @torch.no_grad()
-    def tile_features(self, image: np.ndarray) -> Iterator[Tensor]:
-        """Encode each tile of an image (H W 3, uint8, RGB); yields one feature map, 256 G G, per tile."""
+    def tile_features(self, image: Pixels, start: int = 0) -> Iterator[Tensor]:
+        """Encode the tiles of an image; yields one feature map, 256 G G, per tile, row by row.
+
+        Args:
+            image: Image, H W 3, uint8, RGB, as an array or read by regions.
+            start: Row of pixels; tiles that end above it are left out.
+        """
         height, width = image.shape[:2]
-        boxes = self.tiling.boxes(height, width, self.image_size)
+        boxes = [box for row in self.tiling.rows_of_boxes(height, width, self.image_size, start) for box in row]
         at_once = TILES_AT_ONCE if self.device.type == "cuda" else 1
         for first in range(0, len(boxes), at_once):
             tiles = [self._input(image[box]) for box in boxes[first : first + at_once]]
@@ -165,7 +171,6 @@ def decode_together(models: Sequence[PromptFreeSam], features: Sequence[Tensor])
     return [logits[index] for index in range(len(models))]
 
 
-@torch.no_grad()
 def blend(
     models: Sequence[PromptFreeSam],
     tile_features: Iterable[Tensor],
@@ -175,36 +180,72 @@ def blend(
 ) -> np.ndarray:
     """Decode the tiles and blend them to one foreground probability map per row of `mixing_RM`, R H W, float32, 0 to 1.
 
-    With several classes these are R C H W.
+    For the arguments see `blended_rows`. With several classes these are R C H W. Only the maps are kept in memory.
+    """
+    maps: np.ndarray | None = None
+    done = 0
+    for rows in blended_rows(models, tile_features, height, width, mixing_RM):
+        if maps is None:
+            maps = np.empty((*rows.shape[:-2], height, width), np.float32)
+        maps[..., done : done + rows.shape[-2], :] = rows
+        done += rows.shape[-2]
+    assert maps is not None  # There is at least one row.
+    return maps
+
+
+@torch.no_grad()
+def blended_rows(
+    models: Sequence[PromptFreeSam],
+    tile_features: Iterable[Tensor],
+    height: int,
+    width: int,
+    mixing_RM: np.ndarray | None = None,
+    start: int = 0,
+) -> Iterator[np.ndarray]:
+    """Decode and blend the tiles from top to bottom; yield rows of the maps as soon as no other tile covers them.
+
+    Each part is R h W, or R C h W with several classes, float32, 0 to 1; the parts follow each other without gaps from
+    row `start` to row H. The memory is that of one row of tiles. The numbers do not depend on `start`.
 
     Args:
         models: M models with the same features: on one frozen SAM and with one tiling, or a single model. They have the
             same classes.
-        tile_features: Features of each tile, 256 G G, in the order of `PromptFreeSam.tile_features`.
+        tile_features: Features of each tile, 256 G G, in the order of `PromptFreeSam.tile_features`, with the same
+            `start`.
         height: H, height of the image, px.
         width: W, width of the image, px.
-        mixing_RM: Weight of each model in each map. By default there is one map per model. Only the R maps are kept in
-            memory.
+        mixing_RM: Weight of each model in each map. By default there is one map per model.
+        start: Row of pixels at which the maps begin.
     """
     mixing = np.eye(len(models), dtype=np.float32) if mixing_RM is None else mixing_RM.astype(np.float32)
-    tiling, image_size = models[0].tiling, models[0].image_size
+    tiling, image_size, features = models[0].tiling, models[0].image_size, iter(tile_features)
     classes = models[0].classes
-    total = np.zeros((len(mixing), classes, height, width), np.float32)
-    weight = np.zeros((height, width), np.float32)
-    for box, features in zip(tiling.boxes(height, width, image_size), tile_features, strict=True):
-        rows, columns = weight[box].shape
-        inside = tiling.frame(rows, columns, image_size)
-        tile_weight = ramp(rows, columns)
-        weight[box] += tile_weight
-        for index, model in enumerate(models):
-            decoded = model.decode(features[None])[0]
-            logits_C = decoded if classes > 1 else decoded[None]
-            scaled = [to_original(logits, inside, (rows, columns), image_size) for logits in logits_C]
-            probability = class_probabilities(torch.stack(scaled)[None])[0].cpu().numpy()
-            for row in np.flatnonzero(mixing[:, index]):
-                total[row][:, *box] += mixing[row, index] * (tile_weight * probability)
-    total /= weight
-    return total if classes > 1 else total[:, 0]
+    rows_of_boxes = tiling.rows_of_boxes(height, width, image_size, start)
+    top = rows_of_boxes[0][0][0].start
+    total, weight = np.zeros((len(mixing), classes, 0, width), np.float32), np.zeros((0, width), np.float32)
+    for number, boxes in enumerate(rows_of_boxes):
+        more = boxes[0][0].stop - top - len(weight)
+        total = np.concatenate([total, np.zeros((len(mixing), classes, more, width), np.float32)], axis=2)
+        weight = np.concatenate([weight, np.zeros((more, width), np.float32)])
+        for (rows, columns), tile in zip(boxes, islice(features, len(boxes)), strict=True):
+            box = (slice(rows.start - top, rows.stop - top), columns)
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            inside = tiling.frame(*shape, image_size)
+            tile_weight = ramp(*shape)
+            weight[box] += tile_weight
+            for index, model in enumerate(models):
+                decoded = model.decode(tile[None])[0]
+                logits_C = decoded if classes > 1 else decoded[None]
+                scaled = torch.stack([to_original(logits, inside, shape, image_size) for logits in logits_C])
+                probability = class_probabilities(scaled[None])[0].cpu().numpy()
+                for row in np.flatnonzero(mixing[:, index]):
+                    total[row][:, *box] += mixing[row, index] * (tile_weight * probability)
+        following = rows_of_boxes[number + 1][0][0].start if number + 1 < len(rows_of_boxes) else height
+        above, finished = max(0, start - top), following - top
+        if finished > above:
+            part = total[:, :, above:finished] / weight[above:finished]
+            yield part if classes > 1 else part[:, 0]
+        total, weight, top = total[:, :, finished:], weight[finished:], following
 
 
 def class_probabilities(logits_BChw: Tensor) -> Tensor:

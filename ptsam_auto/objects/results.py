@@ -9,7 +9,7 @@ from PIL import Image
 
 from ptsam_auto.data.formats.sources import ImageFiles
 from ptsam_auto.data.new_images import Source
-from ptsam_auto.data.raster import Pages, decode
+from ptsam_auto.data.raster import Pages, decode, failures_as_problems
 from ptsam_auto.errors import DatasetError, Problem
 from ptsam_auto.objects.exports import Coco, write_geojson, write_rois
 from ptsam_auto.objects.label_files import write_labels
@@ -124,7 +124,8 @@ class ObjectResults:
         return self.measure or "geojson" in self.exports
 
     def _page(self, source: Source, number: int, size: PixelSize | None) -> Page:
-        with Image.open(self.folder / f"{source.names[number]}.png", formats=["PNG"]) as mask:
+        path = self.folder / f"{source.names[number]}.png"
+        with failures_as_problems(path), Image.open(path, formats=["PNG"]) as mask:
             labels, class_of = separated_classes(np.asarray(mask), len(self.classes), self.settings)
         values = stored_values(source.image, number) if self._are_measured else None
         return Page(source.names[number], labels, values, size, self.classes, class_of)

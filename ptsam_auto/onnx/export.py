@@ -1,7 +1,7 @@
 """Exports a specialist as ONNX: an encoder per backbone, and a decoder per member with its prompts baked in."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,16 +19,18 @@ from ptsam_auto.metrics.classes import decided
 from ptsam_auto.onnx.runtime import ABOUT_FILE, FORMAT, INPUT, OnnxSpecialist
 from ptsam_auto.sam.image_encoder import encode
 from ptsam_auto.sam.network import SamNetwork
+from ptsam_auto.sam.precision import full_precision
 from ptsam_auto.specialist.artifact import Specialist
 
 OUTPUT = "output"
 LARGEST_BATCH = 64
+LARGEST_TENSOR = 2**31  # numbers; all weights are compared
 LEAST_DICE = 0.999  # between the masks of PyTorch and of the export, without quantisation
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The export compared with PyTorch on some images.
+    """The export compared with PyTorch in float32 on some images.
 
     Args:
         images: Number of images.
@@ -39,6 +41,18 @@ class Comparison:
     images: int
     difference: float
     dice: float
+
+    @classmethod
+    def of(cls, ours: Iterable[np.ndarray], theirs: Iterable[np.ndarray]) -> "Comparison":
+        """Compare the probabilities of PyTorch (each H W or C H W, 0 to 1) with those of the export."""
+        images, difference, both, sizes = 0, 0.0, 0, 0
+        for our, their in zip(ours, theirs, strict=True):
+            images += 1
+            difference = max(difference, float(np.abs(our - their).max()))
+            masks = decided(our), decided(their)
+            both += int(((masks[0] == masks[1]) & (masks[0] > 0)).sum())
+            sizes += int((masks[0] > 0).sum() + (masks[1] > 0).sum())
+        return cls(images, difference, 2 * both / sizes if sizes else 1.0)
 
 
 def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *, quantise: bool = False) -> Comparison:
@@ -68,11 +82,11 @@ def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *
         if key not in encoders:
             encoders[key] = f"encoder-{len(encoders)}.onnx"
             square = torch.zeros(2, 3, model.image_size, model.image_size, device=model.device)
-            _write(folder / encoders[key], _Encoder(model), square, quantise)
+            write_network(folder / encoders[key], _Encoder(model), square, quantise)
         decoder = f"decoder-{number}.onnx"
         with torch.no_grad():
             features = _Encoder(model)(torch.zeros(2, 3, model.image_size, model.image_size, device=model.device))
-        _write(folder / decoder, _Decoder(model), features, quantise)
+        write_network(folder / decoder, _Decoder(model), features, quantise)
         members.append(_described(model, weight, specialist.record.members[number].name, encoders[key], decoder))
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -85,7 +99,9 @@ def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *
         "versions": {package: version(package) for package in ("ptsam-auto", "torch", "onnx")},
     }
     write_json(folder / ABOUT_FILE, about)
-    compared = _compare(specialist, OnnxSpecialist(folder), images)
+    exported = OnnxSpecialist(folder)
+    with full_precision():
+        compared = Comparison.of(map(specialist.model.probability, images), map(exported.probability, images))
     if not quantise and compared.dice < LEAST_DICE:
         raise SpecialistError(
             f"The export does not give the masks of PyTorch: Dice {compared.dice:.4f} between both on "
@@ -114,11 +130,13 @@ class _Decoder(nn.Module):
         return self.model.decode(features_B256GG)
 
 
-def _write(path: Path, network: nn.Module, batch_of_two: Tensor, quantise: bool) -> None:
-    """Write a network, atomically."""
+def write_network(path: Path, network: nn.Module, batch_of_two: Tensor, quantise: bool) -> None:
+    """Write a network as ONNX, atomically, for batches of 1 to 64; its tensors are called "input" and "output"."""
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
     with replacing(path) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # The exporter warns about packages that it does not need here.
+        from onnx_ir.passes.common import DeduplicateInitializersPass
+
         exported = torch.onnx.export(
             network.eval(),
             (batch_of_two,),
@@ -129,6 +147,8 @@ def _write(path: Path, network: nn.Module, batch_of_two: Tensor, quantise: bool)
             verbose=False,
         )
         assert exported is not None
+        # Members on one backbone have its weights in common, which the exporter writes once for each of them.
+        DeduplicateInitializersPass(size_limit=LARGEST_TENSOR)(exported.model)
         if not quantise:
             exported.save(unfinished)
             return
@@ -156,14 +176,3 @@ def _described(model: PromptFreeSam, weight: float, name: str, encoder: str, dec
         "tiles": model.tiling.per_side,
         "tile": model.tiling.side,
     }
-
-
-def _compare(specialist: Specialist, exported: OnnxSpecialist, images: Sequence[np.ndarray]) -> Comparison:
-    difference, both, sizes = 0.0, 0, 0
-    for image in images:
-        ours, theirs = specialist.model.probability(image), exported.probability(image)
-        difference = max(difference, float(np.abs(ours - theirs).max()))
-        masks = decided(ours), decided(theirs)
-        both += int(((masks[0] == masks[1]) & (masks[0] > 0)).sum())
-        sizes += int((masks[0] > 0).sum() + (masks[1] > 0).sum())
-    return Comparison(len(images), difference, 2 * both / sizes if sizes else 1.0)

@@ -1,12 +1,27 @@
 """Lower precision for the image encoder, where the hardware multiplies in it."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 
 import torch
 from torch import nn
 
 LEAST_WEIGHTS = 1_000_000  # number of weights of an encoder from which on a lower precision is faster
+
+
+_is_allowed = ContextVar("lower precision", default=True)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute in float32 inside the `with` block, also where the hardware multiplies in bfloat16."""
+    before = _is_allowed.set(False)
+    try:
+        yield
+    finally:
+        _is_allowed.reset(before)
 
 
 def lower_precision(encoder: nn.Module, device: torch.device) -> AbstractContextManager[None]:
@@ -21,7 +36,7 @@ def lower_precision(encoder: nn.Module, device: torch.device) -> AbstractContext
         device: Device of the encoder.
     """
     weights = sum(weight.numel() for weight in encoder.parameters())
-    is_faster = weights >= LEAST_WEIGHTS and multiplies_bfloat16(device.type)
+    is_faster = _is_allowed.get() and weights >= LEAST_WEIGHTS and multiplies_bfloat16(device.type)
     return torch.autocast(device.type, torch.bfloat16, enabled=is_faster)
 
 

@@ -4,6 +4,8 @@
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +13,17 @@ OVERLAP = 0.2  # minimum overlap as a fraction of a tile's side; predictions are
 MOST_ENLARGED = 2  # largest magnification; enlarging an image further shows no more detail
 
 Box = tuple[slice, slice]
+
+
+class Pixels(Protocol):
+    """An image that is cut into boxes: an array, or a file that is read by regions."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return H, W and 3."""
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        """Return the pixels of a box, h w 3, uint8, RGB."""
 
 
 def frame(height: int, width: int, image_size: int) -> tuple[int, int]:
@@ -55,6 +68,18 @@ class Tiling:
         side = self.tile_side(height, width, image_size)
         rows, columns = (_cover(length, min(side, length)) for length in (height, width))
         return [(row, column) for row in rows for column in columns]
+
+    def rows_of_boxes(self, height: int, width: int, image_size: int, start: int = 0) -> list[list[Box]]:
+        """Return the same boxes, each row of them as a list, from top to bottom.
+
+        Args:
+            height: H, height of the image, px.
+            width: W, width of the image, px.
+            image_size: S, the network's input side, px.
+            start: Row of pixels; boxes that end above it are left out.
+        """
+        boxes = [box for box in self.boxes(height, width, image_size) if box[0].stop > start]
+        return [list(row) for _, row in groupby(boxes, key=lambda box: (box[0].start, box[0].stop))]
 
     def random_box(self, height: int, width: int, image_size: int, rng: np.random.Generator) -> Box:
         """Return a random box of the size of a tile in an image; see `tile_side` for the arguments."""

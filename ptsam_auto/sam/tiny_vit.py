@@ -137,7 +137,7 @@ class TinyVit(nn.Module):
             images_B3SS: Normalised and padded images, see `preprocess`.
             prompts_PV: P prompts for each block, concatenated over the blocks, or None for no prompts.
         """
-        if images_B3SS.is_cuda:
+        if _all_at_once(images_B3SS):
             return self._encode(images_B3SS, prompts_PV)
         # One image at a time: its matrices already use a core fully, and those of four images do not fit into a cache.
         return torch.cat([self._encode(image_1, prompts_PV) for image_1 in images_B3SS.split(1)])
@@ -178,7 +178,7 @@ class Convolutions(nn.Module):
         """Process a few rows at a time, so that the intermediate results stay small."""
         B, h, w, _ = x_BhwD.shape
         rows = h // self.stride
-        at_once = rows if x_BhwD.is_cuda else max(1, AT_ONCE // (B * w * self.stride * self.expand.out_features))
+        at_once = rows if _all_at_once(x_BhwD) else max(1, AT_ONCE // (B * w * self.stride * self.expand.out_features))
         stripes = [self._rows(x_BhwD, start, min(start + at_once, rows)) for start in range(0, rows, at_once)]
         return torch.cat(stripes, dim=1)
 
@@ -245,8 +245,10 @@ class WindowAttention(nn.Module):
 
     def forward(self, x_BhwD: Tensor, prompts_PD: Tensor | None) -> Tensor:
         """Return the result of the attention for each patch, B h w D; a few rows of windows are processed at a time."""
-        B, h, w, D = x_BhwD.shape
-        at_once = h if x_BhwD.is_cuda else self.side * max(1, AT_ONCE // (B * self.side * w * 3 * D))
+        if _all_at_once(x_BhwD):
+            return self._rows(x_BhwD, prompts_PD)
+        B, _, w, D = x_BhwD.shape
+        at_once = self.side * max(1, AT_ONCE // (B * self.side * w * 3 * D))
         return torch.cat([self._rows(rows, prompts_PD) for rows in x_BhwD.split(at_once, dim=1)], dim=1)
 
     def _rows(self, x_BhwD: Tensor, prompts_PD: Tensor | None) -> Tensor:
@@ -269,11 +271,11 @@ class WindowAttention(nn.Module):
             with torch.autocast(x_BhwD.device.type, enabled=False):
                 kv_2HPC = self.qkv(self.norm(prompts_PD)).reshape(-1, 3, H, D // H).permute(1, 2, 0, 3)[1:]
             key, value = (
-                torch.cat([of_prompts.expand(len(of_patches), -1, -1, -1), of_patches], dim=2)
+                torch.cat([of_prompts.expand(of_patches.shape[0], -1, -1, -1), of_patches], dim=2)
                 for of_prompts, of_patches in zip(kv_2HPC, (key, value), strict=True)
             )
             bias = F.pad(bias, (len(prompts_PD), 0))
-        attended = _attended(query, key, value, bias.expand(len(query), -1, -1, -1))
+        attended = _attended(query, key, value, bias.expand(query.shape[0], -1, -1, -1))
         attended = attended.transpose(1, 2).reshape(B, rows, columns, n, n, D).transpose(2, 3)
         return self.proj(attended.reshape(B, rows * n, columns * n, D)[:, :h, :w])
 
@@ -291,6 +293,14 @@ def _attended(query_WHNC: Tensor, key_WHMC: Tensor, value_WHMC: Tensor, bias_WHN
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias_WHNM)
 
 
+def _all_at_once(x: Tensor) -> bool:
+    """Return whether a batch is computed in one piece: on a GPU, and in a network that is exported.
+
+    Pieces would make an exported network hundreds of times as long, and fix the size of its batch.
+    """
+    return x.is_cuda or torch.compiler.is_exporting()
+
+
 def _piecewise(layer: Callable[[Tensor], Tensor], x_BhwD: Tensor, widest: int) -> Tensor:
     """Apply a per-patch layer to a few patches at a time.
 
@@ -300,5 +310,5 @@ def _piecewise(layer: Callable[[Tensor], Tensor], x_BhwD: Tensor, widest: int) -
         widest: Numbers per patch in the layer's largest intermediate result.
     """
     x_ND = x_BhwD.flatten(0, 2)
-    at_once = len(x_ND) if x_ND.is_cuda else max(1, AT_ONCE // widest)
-    return torch.cat([layer(piece) for piece in x_ND.split(at_once)]).view_as(x_BhwD)
+    pieces = [x_ND] if _all_at_once(x_ND) else x_ND.split(max(1, AT_ONCE // widest))
+    return torch.cat([layer(piece) for piece in pieces]).view_as(x_BhwD)

@@ -29,6 +29,8 @@ from ptsam_auto.files import file_sha256, json_sha256, replacing
 from ptsam_auto.metrics.classes import decided
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.expected_table import row_metadata
+from ptsam_auto.specialist.large import LargeResult, Progress, is_large, predict_large
+from ptsam_auto.specialist.png import read_texts
 from ptsam_auto.specialist.report import class_colour, overlay
 from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
@@ -132,14 +134,19 @@ def reading_of(specialist: Specialist) -> ImageReading:
     return specialist.record.data.reading
 
 
-def predict_source(specialist: Specialist, source: Source, destination: Destination) -> PredictionResult:
+def predict_source(
+    specialist: Specialist, source: Source, destination: Destination, progress: Progress = lambda share: None
+) -> PredictionResult:
     """Write the mask of an image as PNG in the size of the image. For a stack, write one mask per page.
+
+    A large image is predicted by rows, see `large`, unless an overlay or a map of the uncertainty is asked for.
 
     Args:
         specialist: The loaded specialist; the image is read as its training images were. Maps of the uncertainty need
             its folds.
         source: One image; see `new_images.find_new_images`.
         destination: Output folders, which exist.
+        progress: Function that is called with the finished share of a large image, 0 to 1.
 
     Raises:
         OutputError: A folder cannot be written to, or a result would overwrite the image.
@@ -170,9 +177,19 @@ def predict_source(specialist: Specialist, source: Source, destination: Destinat
             if all(made_before):
                 kept += 1
                 continue
+            metadata = {SPECIALIST: specialist.identity, SOURCE: source_hash}
+            if not overlay_path and not map_path and is_large(specialist, source):
+                of_mask = metadata | {THRESHOLD: str(destination.threshold)}
+                result = LargeResult(mask_path, probability_path, destination.threshold, of_mask, metadata)
+                try:
+                    size = predict_large(specialist, source, page, result, progress)
+                except OSError as error:
+                    raise _unwritable(mask_path, error) from None
+                longest = max(longest, *size)
+                written += 1
+                continue
             image = source.image.read(page, reading_of(specialist))
             longest = max(longest, *image.shape[:2])
-            metadata = {SPECIALIST: specialist.identity, SOURCE: source_hash}
             if map_path:
                 assessment = assess(specialist, image)
                 probability = assessment.probability
@@ -210,11 +227,10 @@ def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
             with tifffile.TiffFile(path) as tiff:
                 metadata = json.loads(tiff.pages.first.description)
         else:
-            with Image.open(path, formats=["PNG"]) as image:
-                metadata = dict(image.info)
+            metadata = read_texts(path)
         threshold = float(metadata.get(THRESHOLD, DEFAULT_THRESHOLD))
         return metadata.get(SPECIALIST), metadata.get(SOURCE), threshold
-    except (OSError, ValueError, AttributeError, tifffile.TiffFileError, Image.DecompressionBombError):
+    except (OSError, ValueError, AttributeError, tifffile.TiffFileError):
         return None, None, DEFAULT_THRESHOLD  # The file is missing, is not an image, or is not ours.
 
 

@@ -1,0 +1,50 @@
+"""Predicts an image from top to bottom, so that neither the image nor its maps need to fit into memory."""
+
+# H W size of an image, px  h rows of a part, px
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ptsam_auto.methods.mixture import Mixture, shared_features
+from ptsam_auto.methods.prompt_free import PromptFreeSam, blended_rows
+from ptsam_auto.sam.tiles import Pixels
+
+
+def predicts_by_rows(mixture: Mixture) -> bool:
+    """Return whether a mixture can be asked for `probability_rows`: whether all its models are based on SAM."""
+    return all(isinstance(model, PromptFreeSam) for model in mixture.models)
+
+
+def probability_rows(mixture: Mixture, image: Pixels, start: int = 0) -> Iterator[np.ndarray]:
+    """Yield the foreground probability in parts, each h W, float32, 0 to 1, from row `start` to the last row.
+
+    The numbers are those of `Mixture.probability`, bit by bit.
+
+    Args:
+        mixture: Mixture for which `predicts_by_rows` is true.
+        image: Image, H W 3, uint8, RGB, as an array or read by regions.
+        start: First row of pixels.
+    """
+    height, width = image.shape[:2]
+    parts = []
+    for indices in shared_features(mixture.models):
+        group = [model for model in (mixture.models[index] for index in indices) if isinstance(model, PromptFreeSam)]
+        mixing = np.array([[mixture.weights[index] for index in indices]], np.float32)
+        features = group[0].tile_features(image, start)
+        parts.append(blended_rows(group, features, height, width, mixing, start))
+    # Groups with other tiles finish other rows at a time.
+    waiting = [next(rows)[0] for rows in parts]
+    done = start
+    while True:
+        count = min(map(len, waiting))
+        total = waiting[0][:count]
+        for rows in waiting[1:]:
+            total = total + rows[:count]
+        yield total
+        done += count
+        if done == height:
+            return
+        waiting = [
+            rows[count:] if len(rows) > count else next(part)[0] for rows, part in zip(waiting, parts, strict=True)
+        ]

@@ -1,0 +1,205 @@
+"""Predicts large images by rows: neither the image nor the probability is in memory, and an interruption loses little.
+
+The rows that are finished are kept in a hidden folder beside the mask until all of them are there. The mask is the same
+as that of a prediction of the whole image, bit by bit.
+"""
+
+# H W size of an image, px  h rows of a part, px
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from ptsam_auto.data.new_images import Source
+from ptsam_auto.data.regions import opened, size_of
+from ptsam_auto.files import replacing, write_json
+from ptsam_auto.methods.rows import predicts_by_rows, probability_rows
+from ptsam_auto.specialist.artifact import Specialist
+from ptsam_auto.specialist.png import write_grey_rows
+
+LARGE = 5_000**2  # px; from this size on, an image is predicted by rows
+ABOUT, ENDING = "about.json", ".rows"
+TILE = 256  # side of a tile of a map of the probability, px
+BIG_TIFF = 2**32 - 2**25  # bytes; larger files have 64-bit offsets
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class LargeResult:
+    """Where the results of a large image go.
+
+    Args:
+        mask: Path of the mask, PNG.
+        probability: Path of the map of the probability, TIFF, or None.
+        threshold: Probability above which a pixel is foreground.
+        mask_texts: Metadata of the mask.
+        probability_texts: Metadata of the map.
+    """
+
+    mask: Path
+    probability: Path | None
+    threshold: float
+    mask_texts: Mapping[str, str]
+    probability_texts: Mapping[str, str]
+
+
+def is_large(specialist: Specialist, source: Source) -> bool:
+    """Return whether an image is predicted by rows: whether it is large, and the specialist can do so.
+
+    Predictions that need the whole image (flips and turns) are never made by rows; nor are those of several classes and
+    of nnU-Net.
+
+    Raises:
+        DatasetError: The file cannot be opened.
+    """
+    size = size_of(source.image)
+    if size is None or size[0] * size[1] < LARGE:
+        return False
+    return not specialist.tta and not specialist.classes and predicts_by_rows(specialist.model)
+
+
+def predict_large(
+    specialist: Specialist, source: Source, page: int, result: LargeResult, progress: Progress = lambda share: None
+) -> tuple[int, int]:
+    """Write the mask of one page, and return the size of the image, H and W.
+
+    What an earlier call with the same specialist, image and options has finished is not computed again.
+
+    Args:
+        specialist: Specialist for which `is_large` is true.
+        source: The image.
+        page: Number of the page, from 0.
+        result: Where the results go.
+        progress: Function that is called with the finished share of the image, 0 to 1.
+
+    Raises:
+        DatasetError: The image cannot be read.
+        OSError: A file cannot be written.
+    """
+    with opened(source.image, page, specialist.record.data.reading) as pixels:
+        height, width = pixels.shape[:2]
+        about = {"shape": [height, width], "probability": result.probability is not None, **result.mask_texts}
+        rows = _Rows(result.mask.with_name(f".{result.mask.name}{ENDING}"), about)
+        done = rows.prepare()
+        progress(done / height)
+        if done < height:
+            for probability in probability_rows(specialist.model, pixels, done):
+                kept = probability if result.probability else None
+                rows.add(done, probability > result.threshold, kept)
+                done += len(probability)
+                progress(done / height)
+    if result.probability:
+        _write_probability(result.probability, rows, (height, width), result.probability_texts)
+    write_grey_rows(result.mask, width, height, rows.masks(width), result.mask_texts)
+    rows.remove()
+    return height, width
+
+
+class _Rows:
+    """The folder of the rows that are finished, one file per part: FIRST-LAST.npz, without gaps."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self._folder, self._about = folder, dict(about)
+
+    def prepare(self) -> int:
+        """Make the folder; return the number of rows that are in it. Rows of another prediction are removed."""
+        if self._folder.exists() and self._read_about() != self._about:
+            self.remove()
+        self._folder.mkdir(exist_ok=True)
+        write_json(self._folder / ABOUT, self._about)
+        done = 0
+        for start, stop, path in self._parts():
+            if start != done:
+                path.unlink()
+            else:
+                done = stop
+        return done
+
+    def add(self, start: int, mask: np.ndarray, probability: np.ndarray | None) -> None:
+        """Keep a part, h W, whose first row is `start`."""
+        arrays = {"mask": np.packbits(mask, axis=1)}
+        if probability is not None:
+            arrays["probability"] = probability
+        path = self._folder / f"{start:08d}-{start + len(mask):08d}.npz"
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # numpy's types do not know this use
+
+    def masks(self, width: int) -> Iterator[np.ndarray]:
+        """Yield the mask in parts, h W, uint8, 0 and 255."""
+        for part in self._read("mask"):
+            yield np.unpackbits(part, axis=1, count=width) * np.uint8(255)
+
+    def probabilities(self) -> Iterator[np.ndarray]:
+        """Yield the map of the probability in parts, h W, float32."""
+        yield from self._read("probability")
+
+    def remove(self) -> None:
+        """Remove the folder; anything in it that is not ours stays."""
+        for path in (*(path for _, _, path in self._parts()), self._folder / ABOUT):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._folder.rmdir()
+
+    def _read(self, name: str) -> Iterator[np.ndarray]:
+        for _, _, path in self._parts():
+            with np.load(path, allow_pickle=False) as arrays:
+                yield arrays[name]
+
+    def _parts(self) -> list[tuple[int, int, Path]]:
+        found = []
+        for path in self._folder.glob("*-*.npz"):
+            start, _, stop = path.stem.partition("-")
+            if start.isdigit() and stop.isdigit():
+                found.append((int(start), int(stop), path))
+        return sorted(found)
+
+    def _read_about(self) -> object:
+        try:
+            return json.loads((self._folder / ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+
+def _write_probability(path: Path, rows: _Rows, shape: tuple[int, int], texts: Mapping[str, str]) -> None:
+    """Write the map as TIFF with tiles, atomically."""
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as unfinished:
+        tifffile.imwrite(
+            unfinished,
+            _tiles(rows.probabilities()),
+            shape=shape,
+            dtype=np.float32,
+            tile=(TILE, TILE),
+            compression="zlib",
+            photometric="minisblack",
+            description=json.dumps(dict(texts)),
+            metadata=None,
+            bigtiff=4 * shape[0] * shape[1] > BIG_TIFF,
+        )
+
+
+def _tiles(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the tiles of a map, row by row, from its parts; those at its right and lower border are padded."""
+    for rows in _in_steps(parts, TILE):
+        for left in range(0, rows.shape[1], TILE):
+            tile = rows[:, left : left + TILE]
+            yield np.pad(tile, ((0, TILE - tile.shape[0]), (0, TILE - tile.shape[1])))
+
+
+def _in_steps(parts: Iterator[np.ndarray], step: int) -> Iterator[np.ndarray]:
+    """Yield the rows of all parts again, `step` at a time."""
+    waiting: np.ndarray | None = None
+    for part in parts:
+        waiting = part if waiting is None else np.concatenate([waiting, part])
+        while len(waiting) >= step:
+            yield waiting[:step]
+            waiting = waiting[step:]
+    if waiting is not None and len(waiting):
+        yield waiting

@@ -1,0 +1,163 @@
+"""A large image is predicted by rows: the same mask in bounded memory, and it goes on where it was interrupted."""
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from ptsam_auto import fit, load_specialist
+from ptsam_auto.data.new_images import source_of
+from ptsam_auto.errors import OutputError
+from ptsam_auto.specialist import large, masks
+from ptsam_auto.specialist.masks import Destination, predict_source
+from ptsam_auto.specialist.png import read_texts, write_grey_rows
+from tests.toys import write_folder
+
+QUICK = {"recipe.epochs": 2, "recipe.steps_per_epoch": 5, "recipe.views": 2, "method.tiles": 2}
+HEIGHT, WIDTH = 301, 220
+
+
+@pytest.fixture(scope="module")
+def specialist(tmp_path_factory, toy):
+    folder = tmp_path_factory.mktemp("lab")
+    fit(write_folder(folder / "discs", 4), out=folder / "made", backbone=toy, settings=QUICK, folds=2, track=False)
+    return load_specialist(folder / "made")
+
+
+@pytest.fixture
+def every_image_is_large(monkeypatch):
+    monkeypatch.setattr(large, "LARGE", 1)
+
+
+def image():
+    """Bright discs on noise, H W 3 uint8."""
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 60, (HEIGHT, WIDTH, 3), np.uint8)
+    for _ in range(30):
+        centre = tuple(int(n) for n in rng.integers(0, (WIDTH, HEIGHT)))
+        cv2.circle(picture, centre, int(rng.integers(6, 14)), (200, 210, 190), -1)
+    return picture
+
+
+def predicted(specialist, path, out, **options):
+    out.mkdir(exist_ok=True)
+    destination = Destination(out, probability=True, **options)
+    result = predict_source(specialist, source_of(path, specialist.record.data.reading), destination)
+    assert result.problem == ""
+    mask = np.asarray(Image.open(out / f"{path.stem}.png"))
+    return mask, tifffile.imread(out / "probability" / f"{path.stem}.tif"), result
+
+
+@pytest.mark.parametrize("kind", ["tiles", "strips", "png", "16 bits"])
+def test_a_large_image_has_the_mask_that_it_would_have_as_a_whole(specialist, tmp_path, monkeypatch, kind):
+    path = tmp_path / ("a.png" if kind == "png" else "a.tif")
+    match kind:
+        case "tiles":
+            tifffile.imwrite(path, image(), tile=(32, 48), compression="zlib", photometric="rgb")
+        case "strips":
+            tifffile.imwrite(path, image(), rowsperstrip=7, photometric="rgb")
+        case "png":
+            Image.fromarray(image()).save(path)
+        case "16 bits":
+            tifffile.imwrite(path, image().astype(np.uint16) * 13, tile=(32, 32), photometric="rgb")
+    whole_mask, whole_map, _ = predicted(specialist, path, tmp_path / "whole")
+    monkeypatch.setattr(large, "LARGE", HEIGHT * WIDTH)
+    if kind != "png":
+        monkeypatch.setattr("ptsam_auto.data.formats.sources.ImageFiles.read", None)  # It is never read whole.
+    mask, probability, result = predicted(specialist, path, tmp_path / "by-rows")
+    assert 0.02 < np.mean(mask > 0) < 0.98
+    assert np.array_equal(mask, whole_mask)
+    assert np.array_equal(probability, whole_map)
+    assert (result.written, result.longest) == (1, HEIGHT)
+    assert not list((tmp_path / "by-rows").glob(".*")), "nothing is left of the parts"
+    assert predicted(specialist, path, tmp_path / "by-rows")[2].kept == 1
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_an_interrupted_image_goes_on_where_it_was(specialist, tmp_path, every_image_is_large, monkeypatch):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, image(), tile=(32, 48), photometric="rgb")
+    expected, _, _ = predicted(specialist, path, tmp_path / "expected")
+    out, shares = tmp_path / "out", []
+    out.mkdir()
+    source, destination = source_of(path), Destination(out, probability=True)
+
+    def stop(share):
+        if share > 0.4:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        predict_source(specialist, source, destination, stop)
+    assert not (out / "a.png").exists()
+    predict_source(specialist, source, destination, shares.append)
+    assert 0.4 < shares[0] < shares[1] < shares[-1] == 1
+    assert np.array_equal(np.asarray(Image.open(out / "a.png")), expected)
+
+
+def test_rows_of_another_image_are_not_continued(specialist, tmp_path, every_image_is_large):
+    path, out = tmp_path / "a.tif", tmp_path / "out"
+    tifffile.imwrite(path, image(), tile=(32, 48), photometric="rgb")
+    out.mkdir()
+
+    def stop(share):
+        if share > 0.4:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        predict_source(specialist, source_of(path), Destination(out), stop)
+    tifffile.imwrite(path, 255 - image(), tile=(32, 48), photometric="rgb")
+    shares = []
+    predict_source(specialist, source_of(path), Destination(out), shares.append)
+    assert shares[0] == 0
+    assert np.array_equal(np.asarray(Image.open(out / "a.png")) > 0, specialist.predict(255 - image()))
+
+
+def test_a_full_disk_is_said_of_the_mask_and_not_of_the_image(specialist, tmp_path, every_image_is_large, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", image(), tile=(32, 48), photometric="rgb")
+    (tmp_path / "out").mkdir()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(large.np, "savez_compressed", full)
+    with pytest.raises(OutputError, match=r"Cannot write .*a\.png: No space left on device"):
+        predict_source(specialist, source_of(tmp_path / "a.tif"), Destination(tmp_path / "out"))
+
+
+def test_flips_and_turns_overlays_and_uncertainty_need_the_whole_image(specialist, tmp_path, every_image_is_large):
+    tifffile.imwrite(tmp_path / "a.tif", image(), tile=(32, 48), photometric="rgb")
+    for folder in ("out", "look"):
+        (tmp_path / folder).mkdir()
+    destination = Destination(tmp_path / "out", tmp_path / "look")
+    assert predict_source(specialist, source_of(tmp_path / "a.tif"), destination).written == 1
+    with Image.open(tmp_path / "look" / "a.png") as overlay:
+        assert overlay.size == (WIDTH, HEIGHT)
+
+
+def test_a_png_by_rows_is_read_by_others_and_its_texts_are_found(tmp_path):
+    rows = [np.full((n, 5), value, np.uint8) for n, value in ((2, 0), (1, 255), (3, 7))]
+    write_grey_rows(tmp_path / "a.png", 5, 6, rows, {"ptsam-auto specialist": "abc"})
+    with Image.open(tmp_path / "a.png") as opened:
+        assert opened.mode == "L"
+        assert np.array_equal(np.asarray(opened), np.concatenate(rows))
+        assert opened.info["ptsam-auto specialist"] == "abc"
+    assert read_texts(tmp_path / "a.png") == {"ptsam-auto specialist": "abc"}
+
+
+def test_the_mask_of_a_slide_that_no_picture_library_opens_is_recognised_as_ours(tmp_path):
+    path = tmp_path / "a.png"
+    write_grey_rows(path, 30_000, 1, [np.zeros((1, 30_000), np.uint8)], {"ptsam-auto specialist": "abc"})
+    content = bytearray(path.read_bytes())
+    content[20:24] = struct.pack(">I", 30_000)  # its height
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    assert masks._read_metadata(path)[0] == "abc"
