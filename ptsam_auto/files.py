@@ -1,5 +1,6 @@
 """Functions that write files atomically and compute SHA-256 hashes."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,38 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ptsam_auto.errors import OutputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FAILING = (errno.EIO, errno.EROFS)  # A disk with errors is often mounted again for reading only.
 TEMPORARY_SUFFIX = ".part"  # Suffix of a file that is being written.
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of a full or failing disk in the `with` block into a message. Other errors stay as they are.
+
+    Args:
+        path: File that is written, for the message.
+
+    Raises:
+        OutputError: The disk is full, or does not work.
+    """
+    try:
+        yield
+    except OSError as error:
+        folder = path.absolute().parent
+        if error.errno in FULL:
+            raise OutputError(
+                f"The disk is full (or your quota is used up): {path} cannot be written.\n"
+                f"Free some space on the disk of {folder}, then run the command again; what is finished is kept."
+            ) from None
+        if error.errno in FAILING:
+            raise OutputError(
+                f"The disk does not work: {path} cannot be written ({error.strerror}).\n"
+                f"Check the disk of {folder}, or choose a folder on another disk."
+            ) from None
+        raise
 
 
 @contextmanager
@@ -24,22 +56,24 @@ def replacing(path: Path) -> Iterator[Path]:
         path: File in an existing folder; it is replaced if it exists.
 
     Raises:
-        OSError: The folder cannot be written to, or the disk is full.
+        OutputError: The disk is full or does not work.
+        OSError: The folder cannot be written to.
     """
-    handle, name = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
-    os.close(handle)
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        with unfinished.open("r+b") as file:
-            os.fsync(file.fileno())
-        # mkstemp creates files that only the owner can read; restore the usual permissions.
-        unfinished.chmod(0o666 & ~_umask())
-        unfinished.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
+    with disk_errors(path):
+        handle, name = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
+        unfinished = Path(name)
+        try:
+            os.close(handle)
+            yield unfinished
+            with unfinished.open("r+b") as file:
+                os.fsync(file.fileno())
+            # mkstemp creates files that only the owner can read; restore the usual permissions.
+            unfinished.chmod(0o666 & ~_umask())
+            unfinished.replace(path)
+            sync_folder(path.parent)
+        finally:
+            with suppress(FileNotFoundError):
+                unfinished.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -56,6 +90,34 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - JSON
     """Write indented JSON atomically; see `replacing`."""
     write_text(path, json.dumps(content, indent=2))
+
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """Read a file that may come from somebody else. Of a file that is too large, only the limit is read.
+
+    Args:
+        path: The file.
+        most_bytes: Largest size of the file.
+
+    Raises:
+        ValueError: The file is larger.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes:,} bytes")
+    return content
+
+
+def read_utf8(path: Path, most_bytes: int) -> str:
+    """Read a UTF-8 file; see `read_bytes`. A byte order mark at its beginning is dropped.
+
+    Raises:
+        ValueError: The file is larger, or is not UTF-8.
+        OSError: The file cannot be read.
+    """
+    return read_bytes(path, most_bytes).decode("utf-8-sig")
 
 
 def file_sha256(path: Path) -> str:
@@ -80,7 +142,7 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Write a rename to disk (fsync of the folder). Not all systems support it, for example Windows."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

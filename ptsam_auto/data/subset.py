@@ -15,8 +15,10 @@ from ptsam_auto.data.meaning import Meaning
 from ptsam_auto.data.pages import Page, pages_of
 from ptsam_auto.data.reading import READ_AS_STORED
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError, Problem
+from ptsam_auto.files import read_utf8
 
 SPLITS = "splits.json"
+MOST_BYTES = 20_000_000  # of splits.json
 
 
 def listed_names(folder: Path, list_name: str) -> tuple[str, ...]:
@@ -26,13 +28,13 @@ def listed_names(folder: Path, list_name: str) -> tuple[str, ...]:
         DatasetError: The file or the list is missing or damaged.
     """
     try:
-        content = json.loads((folder / SPLITS).read_text(encoding="utf-8"))
+        content = json.loads(read_utf8(folder / SPLITS, MOST_BYTES))
     except FileNotFoundError as error:
         what = f'missing; expected a file with a list "{list_name}" of image names'
         raise DatasetError(folder, [Problem(SPLITS, what)]) from error
     except OSError as error:
         raise DatasetError(folder, [Problem(SPLITS, f"cannot be opened: {error.strerror}")]) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(folder, [Problem(SPLITS, f"not valid JSON: {error}")]) from error
     lists = content if isinstance(content, dict) else {}
     lists = {key: value for key, value in lists.items() if isinstance(value, list)}

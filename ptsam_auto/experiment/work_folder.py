@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from ptsam_auto.errors import OutputError
 from ptsam_auto.files import write_text
-from ptsam_auto.records import to_json
+from ptsam_auto.records import to_sealed_json
 
 MAX_VALUE_LENGTH = 60  # Largest number of characters of a value in a message.
 LOCK_FILE = "lock"
@@ -153,7 +153,7 @@ def existing_or_new_record(
         check_same_request(path.parent, what, record.request, request)
         return record
     record = new()
-    write_text(path, to_json(record, indent=2))
+    write_text(path, to_sealed_json(record, indent=2))
     return record
 
 

@@ -210,7 +210,7 @@ def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
                 metadata = dict(image.info)
         threshold = float(metadata.get(THRESHOLD, DEFAULT_THRESHOLD))
         return metadata.get(SPECIALIST), metadata.get(SOURCE), threshold
-    except (OSError, ValueError, AttributeError, tifffile.TiffFileError, Image.DecompressionBombError):
+    except (OSError, ValueError, AttributeError, RecursionError, tifffile.TiffFileError, Image.DecompressionBombError):
         return None, None, DEFAULT_THRESHOLD  # The file is missing, is not an image, or is not ours.
 
 

@@ -1,6 +1,6 @@
 """The contents of specialist.json."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ptsam_auto.data.leaks import KnownImage
@@ -200,6 +200,7 @@ class SpecialistRecord:
         cost: Cost of the training.
         versions: Versions of the packages that made the specialist.
         objects: How objects are separated in masks, learned from the training masks.
+        files: SHA-256 of each file of tensors, by its name; {} in specialists of earlier versions.
     """
 
     format: int
@@ -213,6 +214,7 @@ class SpecialistRecord:
     cost: CostRecord
     versions: dict[str, str]
     objects: ObjectSettings = NOT_LEARNED
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def cross_fitted_share(self) -> float:

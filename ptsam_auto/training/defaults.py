@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ptsam_auto.errors import ConfigError
+from ptsam_auto.files import read_utf8
 
 ADAPTATIONS = ("decoder", "encoder")
 SEARCHED = "searched"  # key, among a family's blocks, of the metadata of the searches
+MOST_BYTES = 2_000_000  # of the lab's own file; the digests of 50,000 images are in a third of it
 DIGEST = 12  # number of characters of an image's digest that the metadata of a search keeps
 
 
@@ -135,10 +137,10 @@ def _user_defaults() -> dict[str, Any]:
     """Return the content of the lab's own file; {} if there is none."""
     path = user_file()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_utf8(path, MOST_BYTES))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read: {error}.\nCorrect or delete this file; it holds your own defaults."
         ) from None

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
+import yaml
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from ptsam_auto.data.formats.layout import visible
 from ptsam_auto.errors import DatasetError, Problem
+from ptsam_auto.files import read_bytes, read_utf8
 
 PLACES = ("annotations", "annotation", "ann", "images", "image", "img", "labels", "json", "jsons", "xml", "rois")
 NOT_ANNOTATIONS = ("dataset.json", "splits.json")
+MOST_BYTES = 500_000_000  # of one file; COCO's largest has 450 MB
+MOST_BYTES_OF_SETTINGS = 2_000_000  # of a YAML file
 PICKLED = (".npy", ".npz", ".pkl", ".pickle")
 
 
@@ -48,7 +52,7 @@ def load_json(path: Path) -> Any:  # noqa: ANN401 - JSON
         DatasetError: The file cannot be opened, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_utf8(path, MOST_BYTES))
     except OSError as error:
         what = f"cannot be opened: {error.strerror}"
     except UnicodeDecodeError as error:
@@ -60,6 +64,19 @@ def load_json(path: Path) -> Any:  # noqa: ANN401 - JSON
     raise DatasetError(path.parent, [Problem(path.name, what)])
 
 
+def load_yaml(path: Path) -> Any:  # noqa: ANN401 - YAML
+    """Return the content of a YAML file. References are refused: a thousand bytes of them can stand for gigabytes.
+
+    Raises:
+        ValueError, yaml.YAMLError, RecursionError: The file is too large, is not YAML, or has references.
+        OSError: The file cannot be opened.
+    """
+    text = read_utf8(path, MOST_BYTES_OF_SETTINGS)
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        raise ValueError("it has references")
+    return yaml.safe_load(text)
+
+
 def load_xml(path: Path) -> Element:
     """Return the root element of an XML file; entities and external references are rejected.
 
@@ -67,7 +84,7 @@ def load_xml(path: Path) -> Element:
         DatasetError: The file cannot be opened, is not XML, or declares entities.
     """
     try:
-        root: Element = fromstring(path.read_bytes())
+        root: Element = fromstring(read_bytes(path, MOST_BYTES))
         return root
     except OSError as error:
         what = f"cannot be opened: {error.strerror}"
