@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,7 @@ from ptsam_auto.errors import OutputError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FAILING = (errno.EIO, errno.EROFS)  # A disk with errors is often mounted again for reading only.
 TEMPORARY_SUFFIX = ".part"  # Suffix of a file that is being written.
+UNFINISHED = re.compile(r"\..+-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)\.part", re.DOTALL)
 
 
 @contextmanager
@@ -60,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: The folder cannot be written to.
     """
     with disk_errors(path):
-        handle, name = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
+        handle, name = tempfile.mkstemp(f"-{_this_process()}{TEMPORARY_SUFFIX}", f".{path.name}.", path.parent)
         unfinished = Path(name)
         try:
             os.close(handle)
@@ -120,6 +123,19 @@ def read_utf8(path: Path, most_bytes: int) -> str:
     return read_bytes(path, most_bytes).decode("utf-8-sig")
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove temporary files that processes of this machine have left in a folder because they were killed.
+
+    Args:
+        folder: The folder; it need not exist.
+    """
+    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        found = UNFINISHED.fullmatch(path.name)
+        if found is not None and found["machine"] == _machine() and not _is_running(int(found["process"])):
+            with suppress(OSError):
+                path.unlink()
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as a hexadecimal string.
 
@@ -133,6 +149,27 @@ def file_sha256(path: Path) -> str:
 def json_sha256(content: Any) -> str:  # noqa: ANN401 - JSON
     """Return the SHA-256 of a JSON value as a hexadecimal string, independent of the order of the keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _this_process() -> str:
+    return f"{_machine()}-{os.getpid()}"
+
+
+def _machine() -> str:
+    """Return a short name of this machine, as far as it shares its numbers of processes."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # On Windows, os.kill would end it.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # It runs, but is somebody else's; or this system cannot say.
+        return True
+    return True
 
 
 def _umask() -> int:

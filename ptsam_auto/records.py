@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from ptsam_auto.errors import PtsamError
 
 Record = TypeVar("Record")
-# The last field of a sealed record: a checksum of everything before it.
-SEAL = re.compile(rb',\s*"crc32": "([0-9a-f]{8})"\s*}\s*$')
+# The last field of a sealed record: a checksum of everything before it. It has no space after the colon, so a program
+# that has read a record and writes it again with a change writes no seal.
+SEAL = re.compile(rb',\s*"crc32":"([0-9a-f]{8})"\s*}\s*$')
 MOST_BYTES = 20_000_000  # of one record; a specialist of 10,000 images has a quarter of it
 
 
@@ -31,7 +32,7 @@ def to_sealed_json(record: Any, indent: int | None = None) -> str:  # noqa: ANN4
     gap = "\n" if indent else ""
     content = to_json(record, indent).removesuffix(f"{gap}}}")
     checksum = zlib.crc32(content.encode())
-    return f'{content},{gap}{" " * (indent or 1)}"crc32": "{checksum:08x}"{gap}}}'
+    return f'{content},{gap}{" " * (indent or 0)}"crc32":"{checksum:08x}"{gap}}}'
 
 
 def read_json(kind: type[Record], path: Path, most_bytes: int = MOST_BYTES) -> Record:

@@ -32,7 +32,7 @@ from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.methods.turns import mean_over_turns
-from ptsam_auto.records import RecordError, read_json, to_json
+from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
 from ptsam_auto.specialist.layout import FOLDS_FILE, RECORD_FILE, REPORT_FILE, WEIGHTS_FILE, check_finished
 from ptsam_auto.specialist.record import FORMAT, BackboneRecord, MemberRecord, SpecialistRecord
@@ -146,7 +146,7 @@ def save(
     for name, content in files.items():
         write_bytes(folder / name, content)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    write_text(folder / RECORD_FILE, to_json(replace(specialist.record, files=hashes), indent=2))
+    write_text(folder / RECORD_FILE, to_sealed_json(replace(specialist.record, files=hashes), indent=2))
 
 
 def load_specialist(

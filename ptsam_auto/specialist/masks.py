@@ -22,7 +22,7 @@ from ptsam_auto.data.new_images import Source
 from ptsam_auto.data.raster import SOURCE, SPECIALIST
 from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.errors import DatasetError, OutputError
-from ptsam_auto.files import file_sha256, json_sha256, replacing
+from ptsam_auto.files import file_sha256, json_sha256, remove_unfinished, replacing
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.expected_table import row_metadata
 from ptsam_auto.specialist.report import overlay
@@ -80,6 +80,8 @@ class Destination:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise _unwritable(folder, error) from None
+            remove_unfinished(folder)
+            remove_unfinished(folder / PROBABILITY)
 
     def refuse_inputs(self, sources: Iterable[Source], further: Iterable[Path] = ()) -> None:
         """Check that no result would overwrite an image to predict on, also if `replace` is set.

@@ -202,6 +202,18 @@ def test_one_flipped_bit_among_the_learned_numbers_is_noticed(with_folds, file):
             load_descriptors(folder, read_record(folder))
 
 
+def test_a_digit_of_the_description_that_changed_on_the_disk_is_noticed(saved):
+    folder, _ = saved
+    path = folder / "specialist.json"
+    path.write_text(path.read_text().replace('"mask_token": 2', '"mask_token": 3'))
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(folder)
+    assert str(error.value) == (
+        f"{path} is damaged (it has changed since it was written; if you changed it yourself, remove its field crc32). "
+        "Run fit again."
+    )
+
+
 def test_a_specialist_of_an_earlier_version_has_no_hashes_and_loads(saved):
     folder, model = saved
     without_hashes(folder)
@@ -237,7 +249,8 @@ def test_a_deeply_nested_description_is_a_message(saved):
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_weight_that_is_no_number_is_refused_by_its_field(saved, number):
     folder, _ = saved
-    text = (folder / "specialist.json").read_text().replace('"weight": 1.0', f'"weight": {number}')
+    about = json.loads((folder / "specialist.json").read_text())
+    text = json.dumps(about).replace('"weight": 1.0', f'"weight": {number}')
     (folder / "specialist.json").write_text(text)
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
