@@ -39,7 +39,9 @@ def main() -> None:
         campaign = short(folder) if options.short else long(folder, options.every, lambda text: print(text, flush=True))
         spent = os.times()
         print(campaign.table())
-        print(f"\n{time.monotonic() - began[1]:.0f} s, {spent.children_user + spent.children_system:.0f} s of CPU time.")
+        print(
+            f"\n{time.monotonic() - began[1]:.0f} s, {spent.children_user + spent.children_system:.0f} s of CPU time."
+        )
         for what in campaign.lost:
             print(f"LOST {what}")
         sys.exit(1 if campaign.lost else 0)

@@ -18,7 +18,15 @@ from tests.faults import serial
 from tests.faults.injector import Ended, Fault, end, run, start
 from tests.faults.scenes import FIT, PREDICT, SCENES, Scene, lab
 
-SAYS_WHAT_TO_DO = ("Restore it", "Run fit again", "run fit again", "Choose another", "Copy the", "Free some", "Check the")
+SAYS_WHAT_TO_DO = (
+    "Restore it",
+    "Run fit again",
+    "run fit again",
+    "Choose another",
+    "Copy the",
+    "Free some",
+    "Check the",
+)
 
 
 @dataclass
@@ -165,7 +173,9 @@ class Campaign:
             damage(file, self.random)
             self.judge(row, scene, None, f"{path} after operation {number}", may_refuse=True)
 
-    def _damages(self, scene: Scene, per_file: int) -> Iterator[tuple[int, Path, Callable[[Path, random.Random], None]]]:
+    def _damages(
+        self, scene: Scene, per_file: int
+    ) -> Iterator[tuple[int, Path, Callable[[Path, random.Random], None]]]:
         for number in sorted({int(part * self.operations[scene.name]) for part in (0.5, 0.97)}):
             scene.clear(self.folder)
             run(scene.command(self.folder), self.folder, Fault.KILL, number)
@@ -297,7 +307,10 @@ def shifted(work: Callable[[], None], seconds: float) -> Callable[[], None]:
                 return datetime.fromtimestamp(now() + seconds, tz)
 
         for module in list(sys.modules.values()):
-            if getattr(module, "__name__", "").startswith("ptsam_auto") and getattr(module, "datetime", None) is datetime:
+            if (
+                getattr(module, "__name__", "").startswith("ptsam_auto")
+                and getattr(module, "datetime", None) is datetime
+            ):
                 module.datetime = Wrong
         work()
 
@@ -340,5 +353,3 @@ def long(folder: Path, every: int, say: Callable[[str], None]) -> Campaign:
         campaign.unwritable(scene)
     campaign.damaged_specialist(10)
     return campaign
-
-

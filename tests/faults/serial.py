@@ -4,7 +4,6 @@ Starting Ray takes seconds, and its processes cannot be forked. What writes file
 tuner, the proposals, the trials, the journal. The campaign also kills searches that run on Ray.
 """
 
-
 from ptsam_auto.compare import runner
 from ptsam_auto.distributed.ray_api import Searcher
 from ptsam_auto.errors import OutputError
@@ -44,5 +43,3 @@ def use(patch=setattr):
     """Let the commands use these instead of Ray."""
     patch(tuner, "run_trials", run_trials)
     patch(runner, "run_trainings", run_trainings)
-
-
