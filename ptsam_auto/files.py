@@ -33,18 +33,32 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        folder = path.absolute().parent
-        if error.errno in FULL:
-            raise OutputError(
-                f"The disk is full (or your quota is used up): {path} cannot be written.\n"
-                f"Free some space on the disk of {folder}, then run the command again; what is finished is kept."
-            ) from None
-        if error.errno in FAILING:
-            raise OutputError(
-                f"The disk does not work: {path} cannot be written ({error.strerror}).\n"
-                f"Check the disk of {folder}, or choose a folder on another disk."
-            ) from None
+        if (of_disk := disk_error(error, path)) is not None:
+            raise of_disk from None
         raise
+
+
+def disk_error(error: OSError, path: Path | None = None) -> OutputError | None:
+    """Return the message about a full or failing disk; None for all other errors.
+
+    Args:
+        error: Error of the system.
+        path: File that is written. Default: the one that the error names, if it names any.
+    """
+    if path is None and isinstance(error.filename, str):
+        path = Path(error.filename)
+    what, where = (str(path), f" of {path.absolute().parent}") if path else ("a file", "")
+    if error.errno in FULL:
+        return OutputError(
+            f"The disk is full (or your quota is used up): {what} cannot be written.\n"
+            f"Free some space on the disk{where}, then run the command again; what is finished is kept."
+        )
+    if error.errno in FAILING:
+        return OutputError(
+            f"The disk does not work: {what} cannot be written ({error.strerror}).\n"
+            f"Check the disk{where}, or choose a folder on another disk."
+        )
+    return None
 
 
 @contextmanager

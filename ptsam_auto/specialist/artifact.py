@@ -117,7 +117,13 @@ class Specialist:
     def probability(self, image: np.ndarray | Image.Image | Path | str) -> np.ndarray:
         """Return the probability of foreground (H W, float32, 0 to 1) in an image; see `predict`."""
         pixels = as_image(image, self.record.data.reading)
-        return mean_over_turns(self.model.probability, pixels) if self.tta else self.model.probability(pixels)
+        found = mean_over_turns(self.model.probability, pixels) if self.tta else self.model.probability(pixels)
+        if np.isnan(found).any():  # It would be a mask without foreground.
+            raise SpecialistError(
+                f"{self.folder or 'The specialist'} gives NaN instead of probabilities, so its learned numbers are "
+                "damaged or its training failed.\nRun fit again."
+            )
+        return found
 
 
 def save(

@@ -212,8 +212,8 @@ def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
                 metadata = dict(image.info)
         threshold = float(metadata.get(THRESHOLD, DEFAULT_THRESHOLD))
         return metadata.get(SPECIALIST), metadata.get(SOURCE), threshold
-    except (OSError, ValueError, AttributeError, RecursionError, tifffile.TiffFileError, Image.DecompressionBombError):
-        return None, None, DEFAULT_THRESHOLD  # The file is missing, is not an image, or is not ours.
+    except Exception:  # Readers raise errors of every kind for a damaged file; it may also be missing or not ours.
+        return None, None, DEFAULT_THRESHOLD
 
 
 def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str]) -> None:

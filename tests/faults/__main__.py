@@ -12,6 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Disturb the commands; count the lost.")
     parser.add_argument("--short", action="store_true", help="a few faults of each kind, as in the suite")
     parser.add_argument("--every", type=int, default=7, help="of the operations on files, disturb every N-th")
+    parser.add_argument("--only", default="", help="only this command: fit, predict, search or compare")
     options = parser.parse_args()
     from tests.faults.injector import compiler, restart_with_shim
 
@@ -36,7 +37,11 @@ def main() -> None:
         began = time.process_time(), time.monotonic()
         folder = Path(name) / "lab"
         folder.mkdir()
-        campaign = short(folder) if options.short else long(folder, options.every, lambda text: print(text, flush=True))
+        campaign = (
+            short(folder)
+            if options.short
+            else long(folder, options.every, options.only, lambda text: print(text, flush=True))
+        )
         spent = os.times()
         print(campaign.table())
         print(

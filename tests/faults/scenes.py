@@ -44,11 +44,11 @@ class Scene:
         def run() -> None:
             import os
 
-            from ptsam_auto import cli
+            from ptsam_auto import start
 
             os.chdir(folder)
             sys.argv = ["ptsam-auto", self.name, *self.words]
-            cli.main()
+            start.main()
 
         return run
 
@@ -61,12 +61,11 @@ class Scene:
 def lab(folder: Path) -> Path:
     """Make the inputs of all scenes: annotated images, a backbone, a search space, new images."""
     write_folder(folder / "discs", 4)
-    write_folder(folder / "more", 5, start=30)
     toy_checkpoint(folder / "toy.safetensors")
     write_folder(folder / "new", 2, start=20)
     shutil.rmtree(folder / "new" / "masks")
-    fewer = YAML.replace("trials: 4", "trials: 2").replace("recipe.epochs: 4", "recipe.epochs: 2")
-    (folder / "toy.yaml").write_text(fewer.replace("train_images: 3", "train_images: 2"))
+    fewer = YAML.replace("trials: 4", "trials: 3").replace("recipe.epochs: 4", "recipe.epochs: 2")
+    (folder / "toy.yaml").write_text(fewer.replace("train_images: 3", "train_images: 2") + "stop_early: null\n")
     return folder
 
 
@@ -149,7 +148,7 @@ PREDICT = Scene(
 )
 SEARCH = Scene(
     "search",
-    ("toy.yaml", "--data", "discs", "--data", "more", "--out", "search", "--backbone", "toy.safetensors", "--no-track"),
+    ("toy.yaml", "--data", "discs", "--out", "search", "--backbone", "toy.safetensors", "--no-track"),
     ("search",),
     of_search,
 )

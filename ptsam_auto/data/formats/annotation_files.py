@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
-import yaml
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from ptsam_auto.data.formats.layout import visible
 from ptsam_auto.errors import DatasetError, Problem
 from ptsam_auto.files import read_bytes, read_utf8
+from ptsam_auto.yaml_text import parse_yaml
 
 PLACES = ("annotations", "annotation", "ann", "images", "image", "img", "labels", "json", "jsons", "xml", "rois")
 NOT_ANNOTATIONS = ("dataset.json", "splits.json")
@@ -65,16 +65,13 @@ def load_json(path: Path) -> Any:  # noqa: ANN401 - JSON
 
 
 def load_yaml(path: Path) -> Any:  # noqa: ANN401 - YAML
-    """Return the content of a YAML file. References are refused: a thousand bytes of them can stand for gigabytes.
+    """Return the content of a YAML file; see `yaml_text.parse_yaml`.
 
     Raises:
-        ValueError, yaml.YAMLError, RecursionError: The file is too large, is not YAML, or has references.
+        ValueError: The file is too large, is not UTF-8, or is not YAML.
         OSError: The file cannot be opened.
     """
-    text = read_utf8(path, MOST_BYTES_OF_SETTINGS)
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-        raise ValueError("it has references")
-    return yaml.safe_load(text)
+    return parse_yaml(read_utf8(path, MOST_BYTES_OF_SETTINGS))
 
 
 def load_xml(path: Path) -> Element:

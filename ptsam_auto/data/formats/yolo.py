@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import yaml
-
 from ptsam_auto.data.formats.annotation_files import load_yaml
 from ptsam_auto.data.formats.collection import Collection
 from ptsam_auto.data.formats.drawn import BOX, Annotated, Outline, outlined
@@ -96,7 +94,7 @@ def _class_names(folder: Path) -> dict[str, str]:
     for file in (file for place in places for file in (*sorted(place.glob("*.yaml")), *sorted(place.glob("*.yml")))):
         try:
             content = load_yaml(file)
-        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             what = "cannot be read as YAML; expected YOLO's file with the names of the classes"
             raise DatasetError(folder, [Problem(relative(file, folder), what)]) from error
         names = content.get("names") if isinstance(content, dict) else None
