@@ -27,8 +27,12 @@ def main() -> None:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    from ptsam_auto.commands import compare, fit, predict, search  # noqa: F401
-    from ptsam_auto.search import trial_figures, trial_table  # noqa: F401
+    from ptsam_auto import cli  # noqa: F401
+    from ptsam_auto.commands import fit, predict  # noqa: F401
+
+    if not options.short:
+        from ptsam_auto.commands import compare, search  # noqa: F401
+        from ptsam_auto.search import trial_figures, trial_table  # noqa: F401
     from tests.faults.campaign import long, short
 
     with tempfile.TemporaryDirectory(prefix="ptsam-faults-") as name:

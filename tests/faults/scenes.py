@@ -65,7 +65,7 @@ def lab(folder: Path) -> Path:
     write_folder(folder / "new", 2, start=20)
     shutil.rmtree(folder / "new" / "masks")
     fewer = YAML.replace("trials: 4", "trials: 3").replace("recipe.epochs: 4", "recipe.epochs: 2")
-    (folder / "toy.yaml").write_text(fewer.replace("train_images: 3", "train_images: 2") + "stop_early: null\n")
+    (folder / "toy.yaml").write_text(fewer.replace("train_images: 3", "train_images: 2") + "stop_early: false\n")
     return folder
 
 
