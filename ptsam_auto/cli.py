@@ -1,7 +1,5 @@
 """Defines the command line. Each command imports slow packages (torch, Ray) only when it runs."""
 
-import os
-import signal
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -135,8 +133,6 @@ def _run_command(chosen: Command, command_options: Any) -> None:  # noqa: ANN401
         run = getattr(import_module(f"ptsam_auto.commands.{chosen.name}"), chosen.name)
         run(command_options, Terminal())
     except KeyboardInterrupt:
-        # Another Ctrl-C ends the process at once, without a traceback of what it is cleaning up.
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         hint = f" The same command {chosen.continues}." if chosen.continues else ""
         typer.echo(f"\nStopped.{hint}", err=True)
         raise typer.Exit(130) from None

@@ -137,13 +137,14 @@ def read_utf8(path: Path, most_bytes: int) -> str:
     return read_bytes(path, most_bytes).decode("utf-8-sig")
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Path, *, recursive: bool = False) -> None:
     """Remove temporary files that processes of this machine have left in a folder because they were killed.
 
     Args:
         folder: The folder; it need not exist.
+        recursive: Whether to look into its subfolders, too.
     """
-    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+    for path in folder.glob(f"{'**/' * recursive}.*{TEMPORARY_SUFFIX}"):
         found = UNFINISHED.fullmatch(path.name)
         if found is not None and found["machine"] == _machine() and not _is_running(int(found["process"])):
             with suppress(OSError):

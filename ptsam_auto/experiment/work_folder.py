@@ -54,7 +54,7 @@ def locked_folder(folder: Path, marker: str, what: str, out: Path | None = None)
         raise OutputError(f"{out} is in use by another {what}.\nWait until it ends, or choose another --out.") from None
     except OSError as error:
         raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
-    remove_unfinished(folder)
+    remove_unfinished(folder, recursive=True)
     try:
         yield
     finally:

@@ -35,7 +35,7 @@ from ptsam_auto.errors import PtsamError
 from tests.toys import sample, toy_checkpoint
 
 MOST_MEMORY = 2_000_000_000  # bytes beyond what the process has after its imports
-LONGEST = 30  # seconds of one input
+LONGEST, HANGS = 30, 240  # seconds of CPU time, and of time, of one input
 ODD = [
     *(None, True, False, 0, -1, 1, 2, 7, 1e308, 3e9, -(2**31), 2**31, 2**63, 10**40, 0.5, 1e-300),
     *(float("nan"), float("inf"), -float("inf"), "", "x", "2", "../../etc/passwd", "C:\\a.png", "\x00", "\x1b[31m"),
@@ -636,7 +636,8 @@ def _work(kind: Kind, seeds: list[int], writer: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for seed in seeds:
         os.write(writer, f"{seed} begins\n".encode())
-        signal.alarm(LONGEST)
+        signal.alarm(HANGS)
+        signal.setitimer(signal.ITIMER_PROF, LONGEST)
         try:
             what = outcome(kind, random.Random(seed))
         except BaseException as error:
@@ -644,6 +645,7 @@ def _work(kind: Kind, seeds: list[int], writer: int) -> None:
             where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(last))
             what = f"fault {error!r:.300} {where}".replace("\n", " ")
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         os.write(writer, f"{seed} {what}\n".encode("utf-8", "replace"))
     os._exit(0)
 
