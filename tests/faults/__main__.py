@@ -8,11 +8,18 @@ import time
 from pathlib import Path
 
 
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Disturb the commands; count the lost.")
     parser.add_argument("--short", action="store_true", help="a few faults of each kind, as in the suite")
-    parser.add_argument("--every", type=int, default=7, help="of the operations on files, disturb every N-th")
+    parser.add_argument("--every", type=int, default=40, help="of the operations on files, disturb every N-th")
     parser.add_argument("--only", default="", help="only this command: fit, predict, search or compare")
+    parser.add_argument(
+        "--ray", type=int, default=0, metavar="N", help="kill N searches and comparisons on Ray instead"
+    )
     options = parser.parse_args()
     from tests.faults.injector import compiler, restart_with_shim
 
@@ -33,7 +40,7 @@ def main() -> None:
     if not options.short:
         from ptsam_auto.commands import compare, search  # noqa: F401
         from ptsam_auto.search import trial_figures, trial_table  # noqa: F401
-    from tests.faults.campaign import long, short
+    from tests.faults.campaign import long, on_ray, short
 
     with tempfile.TemporaryDirectory(prefix="ptsam-faults-") as name:
         os.environ["PTSAM_AUTO_DEFAULTS"] = str(Path(name) / "none.toml")
@@ -41,11 +48,12 @@ def main() -> None:
         began = time.process_time(), time.monotonic()
         folder = Path(name) / "lab"
         folder.mkdir()
-        campaign = (
-            short(folder)
-            if options.short
-            else long(folder, options.every, options.only, lambda text: print(text, flush=True))
-        )
+        if options.short:
+            campaign = short(folder)
+        elif options.ray:
+            campaign = on_ray(folder, options.ray, options.only, say)
+        else:
+            campaign = long(folder, options.every, options.only, say)
         spent = os.times()
         print(campaign.table())
         print(

@@ -4,18 +4,24 @@ A fault is survived if the disturbed command ends without a traceback (or was ki
 ends with the result of an undisturbed one, or says what to do. Otherwise it is lost.
 """
 
+import contextlib
+import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from tests.faults.injector import Ended, Fault, end, run, start
-from tests.faults.scenes import FIT, PREDICT, SCENES, Scene, lab
+import psutil
+
+from tests.faults.injector import SHIM, Ended, Fault, end, run, start
+from tests.faults.scenes import COMPARE, FIT, PREDICT, SCENES, SEARCH, Scene, lab
 
 SAYS_WHAT_TO_DO = (
     "Restore it",
@@ -248,6 +254,51 @@ class Campaign:
             row.lost.append(f"exit code {done.code}: {done.said[-400:]}")
         self.judge(row, scene, done, "/proc")
 
+    def killed_on_ray(self, scene: Scene, times: int) -> None:
+        """Kill the command itself, or one of Ray's processes that works for it, where it runs on Ray."""
+        root = Path(__file__).parents[2]
+        environment = {key: value for key, value in os.environ.items() if key not in ("LD_PRELOAD", SHIM)}
+        environment |= {"PYTHONPATH": str(root)}
+        program = "from ptsam_auto.start import main; main()"
+        command = [sys.executable, "-c", program, scene.name, *scene.words, "--at-once", "1"]
+
+        def call(after: float | None = None, worker: bool = False) -> tuple[int, str, float]:
+            began = time.monotonic()
+            with tempfile.TemporaryFile("w+") as said:
+                process = subprocess.Popen(
+                    command, cwd=self.folder, env=environment, stdout=said, stderr=said, start_new_session=True
+                )
+                if after is not None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(after)
+                    if worker:
+                        _kill_a_worker_of(process.pid)
+                    else:
+                        process.kill()
+                process.wait()
+                said.seek(0)
+                return process.returncode, said.read(), time.monotonic() - began
+
+        scene.clear(self.folder)
+        code, said, seconds = call()
+        if code != 0 or scene.result(self.folder) != self.expected[scene.name]:
+            raise RuntimeError(f"{scene.name} on Ray has another result than in one process: {said}")
+        self.say(f"{scene.name} on Ray: {seconds:.0f} s")
+        for worker in (False, True):
+            row = self.row(f"SIGKILL of {'a worker of Ray' if worker else 'the command'}, on Ray", scene)
+            for _ in range(times):
+                scene.clear(self.folder)
+                after = self.random.uniform(0.3, 0.95) * seconds
+                code, said, _ = call(after, worker)
+                row.times += 1
+                problems = ["a traceback: " + said[-500:]] * ("Traceback (most recent" in said)
+                code, said, _ = call()
+                if code != 0 or scene.result(self.folder) != self.expected[scene.name]:
+                    problems.append(f"then {code}: {said[-500:]}")
+                if problems:
+                    row.lost.append(f"after {after:.0f} s: {'; '.join(problems)}")
+                    self.say(f"LOST {scene.name}, {row.fault}, {row.lost[-1]}")
+
     def table(self) -> str:
         """Return the table in Markdown."""
         lines = ["| fault | command | times injected | survived | lost |", "|---|---|---|---|---|"]
@@ -268,6 +319,16 @@ def _difference(first: object, second: object) -> str:
     if isinstance(first, dict) and isinstance(second, dict):
         return ", ".join(str(key) for key in {**first, **second} if first.get(key) != second.get(key))
     return f"{first!r:.300} and {second!r:.300}"
+
+
+def _kill_a_worker_of(process: int) -> None:
+    """Kill one of Ray's processes that train for a command, if there is one at this moment."""
+    ours = psutil.Process(process).children(recursive=True) if psutil.pid_exists(process) else []
+    for one in ours:
+        with contextlib.suppress(psutil.Error):
+            if one.name().startswith("ray::") and "IDLE" not in one.name():
+                one.kill()
+                return
 
 
 def truncated(path: Path, rng: random.Random) -> None:
@@ -330,6 +391,19 @@ def short(folder: Path, say: Callable[[str], None] = lambda text: None) -> Campa
         campaign.every = campaign.operations[scene.name]  # One of them, by chance.
         for fault, name in AT_OPERATIONS:
             campaign.at_every_operation(scene, fault, name)
+    return campaign
+
+
+def on_ray(folder: Path, times: int, only: str, say: Callable[[str], None]) -> Campaign:
+    """Return a campaign of searches and comparisons that run on Ray."""
+    from tests.faults import serial
+
+    serial.use()
+    campaign = Campaign(folder, say=say)
+    scenes = tuple(scene for scene in (SEARCH, COMPARE) if only in scene.name)
+    campaign.prepare(scenes)
+    for scene in scenes:
+        campaign.killed_on_ray(scene, times)
     return campaign
 
 
