@@ -11,6 +11,7 @@ import typer
 from ptsam_auto.commands import options
 from ptsam_auto.commands.command_line import command
 from ptsam_auto.errors import PtsamError
+from ptsam_auto.files import disk_error
 
 EVERYDAY, STUDIES, SMALL = "Every day", "Search and compare", "Small helpers"
 
@@ -125,16 +126,20 @@ COMMANDS = (
 
 
 def _run_command(chosen: Command, command_options: Any) -> None:  # noqa: ANN401 - the command's own dataclass
-    options.check_paths(command_options)
-    from ptsam_auto.terminal import Terminal
-
     try:
+        options.check_paths(command_options)
+        from ptsam_auto.terminal import Terminal
+
         run = getattr(import_module(f"ptsam_auto.commands.{chosen.name}"), chosen.name)
         run(command_options, Terminal())
     except KeyboardInterrupt:
         hint = f" The same command {chosen.continues}." if chosen.continues else ""
         typer.echo(f"\nStopped.{hint}", err=True)
         raise typer.Exit(130) from None
+    except OSError as error:  # Wherever it was written: of a full disk everybody knows what to do.
+        if (of_disk := disk_error(error)) is not None:
+            raise of_disk from None
+        raise
 
 
 def _show_version(wanted: bool) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from ptsam_auto.errors import OutputError
 from ptsam_auto.files import file_sha256, write_text
-from ptsam_auto.records import RecordError, from_json, to_json
+from ptsam_auto.records import RecordError, read_json, to_json
 
 LIST_FILE = "ptsam-auto.json"
 BEING_WRITTEN = ""  # instead of the hash of a file, until all files are written
 MOST_NAMED = 5  # files in the message
+MOST_BYTES = 200_000_000  # of the list; a file of the folder takes about a hundred
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _read(path: Path) -> dict[str, str]:
         OutputError: The file is not a list of ours.
     """
     try:
-        return dict(from_json(_Files, path.read_bytes()).files)
+        return dict(read_json(_Files, path, MOST_BYTES).files)
     except FileNotFoundError:
         return {}
     except (OSError, RecordError):

@@ -1,7 +1,6 @@
-"""Saves figures as SVG files; the same figure always gives the same bytes."""
+"""Writes figures as SVG; the same figure always gives the same bytes."""
 
 import io
-from pathlib import Path
 from typing import IO
 
 import matplotlib
@@ -10,8 +9,8 @@ from matplotlib.figure import Figure
 SALT = "ptsam-auto"  # salt for the ids that matplotlib gives to shapes; without it the ids are random
 
 
-def save_svg(figure: Figure, to: Path | IO[str]) -> None:
-    """Write a figure as SVG, without a date."""
+def save_svg(figure: Figure, to: IO[str]) -> None:
+    """Write a figure as SVG to a text stream, without a date."""
     with matplotlib.rc_context({"svg.hashsalt": SALT}):
         figure.savefig(to, format="svg", metadata={"Creator": None, "Date": None})
 

@@ -139,6 +139,48 @@ def test_stopping_says_how_to_continue(run, discs, toy, monkeypatch):
     assert err.endswith("Stopped. The same command continues from the last epoch.\n")
 
 
+STARTED = """
+import os, signal, sys, threading, time
+sys.argv = ["ptsam-auto", "--version"]
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == WHERE:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(9)
+sys.meta_path.insert(0, Slow())
+from ptsam_auto.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize("imported", ["ptsam_auto.cli", "typer"])
+def test_stopping_while_packages_are_imported_is_no_traceback(imported):
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED.replace("WHERE", repr(imported))], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "\nStopped.\n")
+
+
+def test_stopping_twice_ends_at_once():
+    program = "import os, time, ptsam_auto.cli\nfrom ptsam_auto import start\n"
+    program += "def slow():\n try: os.kill(os.getpid(), 2)\n finally: os.kill(os.getpid(), 2); time.sleep(30)\n"
+    program += "ptsam_auto.cli.main = slow\nstart.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=25)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_disk_that_gets_full_anywhere_is_a_message(run, discs, toy, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "out/in_progress/ready")
+
+    monkeypatch.setattr("ptsam_auto.commands.fit._images", full)
+    code, _, err = run("fit", discs, "--out", "out", "--backbone", toy, *QUICK)
+    assert code == 1
+    assert err.startswith(
+        "The disk is full (or your quota is used up): out/in_progress/ready cannot be written.\nFree "
+    )
+
+
 def test_fit_predict_evaluate(run, discs, toy, tmp_path):
     assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
     new = write_folder(tmp_path / "new", 2, start=20)

@@ -104,7 +104,7 @@ def _refuse_other_file(path: Path | None) -> None:
         return
     try:
         has_scores = {"fingerprint", "dice", "images"} <= json.loads(path.read_text(encoding="utf-8")).keys()
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         has_scores = False
     if not has_scores:
         raise OutputError(f"{path} exists and does not contain scores of ptsam-auto.\nChoose another --out.")

@@ -27,7 +27,7 @@ from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.experiment.cross_fit import CrossFit, mixed_probability
 from ptsam_auto.experiment.fold_runner import FoldRunner, InOtherProcesses
 from ptsam_auto.experiment.held_out import HeldOut
-from ptsam_auto.experiment.work_folder import locked_folder
+from ptsam_auto.experiment.work_folder import locked_folder, remove_locked_folder
 from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.prompt_free import PromptFreeSam
@@ -479,7 +479,7 @@ def _finish(
     for name in FILES:
         if (ready / name).exists():
             (ready / name).replace(out / name)
-    shutil.rmtree(work)
+    remove_locked_folder(work, MARKER_FILE)
     for warning in record.warnings:
         terminal.say(f"WARNING: {warning}")
     _say_scores(record, terminal)

@@ -11,6 +11,7 @@ from ptsam_auto.compare.entries import FROZEN_COUNTERPART, UNTUNED
 from ptsam_auto.compare.results import Result, entries_in, mean_and_std, select, title_of
 from ptsam_auto.compare.training import PANEL_IMAGES
 from ptsam_auto.data.dataset import Pair
+from ptsam_auto.files import replacing
 from ptsam_auto.specialist.report import overlay
 from ptsam_auto.svg import save_svg
 
@@ -25,7 +26,8 @@ def write_figures(folder: Path, results: Sequence[Result]) -> list[Path]:
     for name, figure in figures.items():
         if figure is not None:
             path = folder / f"{name}.svg"
-            save_svg(figure, path)
+            with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+                save_svg(figure, file)
             written.append(path)
     return written
 
@@ -155,5 +157,6 @@ def write_panel(path: Path, masks: Path, entries: Sequence[str], held_out: Seque
             axes.set_axis_off()
     for axes, title in zip(grid[0], ["image", *map(title_of, columns)], strict=True):
         axes.set_title(title, fontsize=8)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=150, format="png")
     return True

@@ -8,7 +8,7 @@ from ptsam_auto.compare.training import Outcome
 from ptsam_auto.errors import OutputError
 from ptsam_auto.experiment.folds import DatasetRecord
 from ptsam_auto.experiment.work_folder import Origin
-from ptsam_auto.records import RecordError, from_json
+from ptsam_auto.records import RecordError, read_json
 from ptsam_auto.specialist.record import BackboneRecord
 
 RECORD_FILE, JOURNAL_FILE = "comparison.json", "journal.jsonl"
@@ -120,6 +120,6 @@ def read_record(folder: Path) -> ComparisonRecord:
     """
     path = folder / RECORD_FILE
     try:
-        return from_json(ComparisonRecord, path.read_bytes())
+        return read_json(ComparisonRecord, path)
     except RecordError as error:
         raise OutputError(f"{path} is damaged ({error}).\nRestore it from a copy, or choose another --out.") from None

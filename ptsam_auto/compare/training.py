@@ -14,6 +14,7 @@ from PIL import Image
 from ptsam_auto.experiment.folds import Fold
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.experiment.workspace import Workspace
+from ptsam_auto.files import replacing
 from ptsam_auto.specialist.learned import learned_size
 from ptsam_auto.training.trainer import Trainer
 
@@ -104,7 +105,8 @@ def _save_masks(training: Training, masks: Path, predict: Callable[[np.ndarray],
     folder = masks / training.dataset / training.entry
     folder.mkdir(parents=True, exist_ok=True)
     for number, pair in enumerate(training.fold.held_out[:PANEL_IMAGES]):
-        Image.fromarray(predict(pair.load().image).astype(np.uint8) * 255).save(folder / f"{number}.png")
+        with replacing(folder / f"{number}.png") as unfinished:
+            Image.fromarray(predict(pair.load().image).astype(np.uint8) * 255).save(unfinished, format="PNG")
 
 
 def _peak(device: str) -> int:

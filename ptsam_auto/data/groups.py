@@ -14,6 +14,7 @@ from ptsam_auto.data.dataset import Pair
 from ptsam_auto.data.leaks import nearly_same
 from ptsam_auto.data.names import SPLIT_FOLDERS
 from ptsam_auto.errors import ConfigError, DatasetError, Problem
+from ptsam_auto.files import read_utf8
 
 GROUPS, SPLITS, SPLITS_TABLE = "groups.csv", "splits.json", "splits.csv"
 # NAME_slice_04, NAME-z12, NAME_t003, NAME_p2: numbered parts of NAME
@@ -23,6 +24,7 @@ NUMBERED = re.compile(
 )
 PLACED = re.compile(r"(?P<group>.+?)[-_ ]*\[[^\]]*x=\d+[^\]]*\]$", re.IGNORECASE)  # QuPath's tiles
 FEWEST_ALIKE = 2
+MOST_BYTES = 20_000_000  # of splits.json
 PAGE = re.compile(r"_p\d{3,}$")  # `pages.pages_of` adds this to the name of a stack
 
 
@@ -159,8 +161,8 @@ def _lists(folder: Path) -> tuple[dict[str, list[str]], str]:
     """Return the user's lists of image names by the name of the list, and the file that contains them."""
     if (folder / SPLITS).is_file():
         try:
-            content = json.loads((folder / SPLITS).read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+            content = json.loads(read_utf8(folder / SPLITS, MOST_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise DatasetError(folder, [Problem(SPLITS, f"not valid JSON: {error}")]) from error
         lists = content if isinstance(content, dict) else {}
         return {key: [str(n) for n in names] for key, names in lists.items() if isinstance(names, list)}, SPLITS

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ptsam_auto.errors import DatasetError, Problem
+from ptsam_auto.files import read_utf8
 
 LEGEND_FILE = "classes.json"
 EXPECTED = (
@@ -27,9 +28,7 @@ def read_legend(folder: Path) -> dict[str, tuple[str, ...]] | None:
     if not path.is_file():
         return None
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"larger than {MOST_BYTES:,} bytes")
-        legend = _legend(json.loads(path.read_text(encoding="utf-8-sig")))
+        legend = _legend(json.loads(read_utf8(path, MOST_BYTES)))
     except OSError as error:
         raise DatasetError(folder, [Problem(LEGEND_FILE, f"cannot be opened: {error.strerror}")]) from error
     except (ValueError, RecursionError) as error:

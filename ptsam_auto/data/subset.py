@@ -15,8 +15,10 @@ from ptsam_auto.data.meaning import Meaning
 from ptsam_auto.data.pages import Page, pages_of
 from ptsam_auto.data.reading import READ_AS_STORED
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError, Problem
+from ptsam_auto.files import read_utf8, replacing
 
 SPLITS = "splits.json"
+MOST_BYTES = 20_000_000  # of splits.json
 
 
 def listed_names(folder: Path, list_name: str) -> tuple[str, ...]:
@@ -26,13 +28,13 @@ def listed_names(folder: Path, list_name: str) -> tuple[str, ...]:
         DatasetError: The file or the list is missing or damaged.
     """
     try:
-        content = json.loads((folder / SPLITS).read_text(encoding="utf-8"))
+        content = json.loads(read_utf8(folder / SPLITS, MOST_BYTES))
     except FileNotFoundError as error:
         what = f'missing; expected a file with a list "{list_name}" of image names'
         raise DatasetError(folder, [Problem(SPLITS, what)]) from error
     except OSError as error:
         raise DatasetError(folder, [Problem(SPLITS, f"cannot be opened: {error.strerror}")]) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(folder, [Problem(SPLITS, f"not valid JSON: {error}")]) from error
     lists = content if isinstance(content, dict) else {}
     lists = {key: value for key, value in lists.items() if isinstance(value, list)}
@@ -119,12 +121,15 @@ def _write(entry: Entry, page: Page, out: Path) -> None:
     sample = None
     if page.single and len(entry.image.files) == 1:
         original = entry.image.files[0]
-        shutil.copyfile(original, out / "images" / f"{page.name}{original.suffix}")
+        with replacing(out / "images" / f"{page.name}{original.suffix}") as unfinished:
+            shutil.copyfile(original, unfinished)
     else:
         sample = load(entry, page, READ_AS_STORED)
-        Image.fromarray(sample.image).save(out / "images" / f"{page.name}.png")
+        with replacing(out / "images" / f"{page.name}.png") as unfinished:
+            Image.fromarray(sample.image).save(unfinished, format="PNG")
     if page.single and isinstance(entry.mask, MaskFile) and entry.mask.meaning in (None, Meaning()):
-        shutil.copyfile(entry.mask.file, out / "masks" / f"{page.name}{entry.mask.file.suffix}")
+        with replacing(out / "masks" / f"{page.name}{entry.mask.file.suffix}") as unfinished:
+            shutil.copyfile(entry.mask.file, unfinished)
         return
     sample = sample or load(entry, page, READ_AS_STORED)
     labels = sample.mask.astype(np.uint8) * np.uint8(255)
@@ -132,4 +137,5 @@ def _write(entry: Entry, page: Page, out: Path) -> None:
     if sample.ignored is not None:  # PASCAL VOC's palette has a value for ignored pixels
         picture = Image.fromarray(np.where(sample.ignored, 255, sample.mask).astype(np.uint8))
         picture.putpalette([0, 0, 0, 128, 0, 0, *[0] * 3 * 253, 224, 224, 192])
-    picture.save(out / "masks" / f"{page.name}.png")
+    with replacing(out / "masks" / f"{page.name}.png") as unfinished:
+        picture.save(unfinished, format="PNG")

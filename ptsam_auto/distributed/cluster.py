@@ -2,8 +2,11 @@
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ptsam_auto.distributed.ray_api import ray
@@ -11,6 +14,7 @@ from ptsam_auto.errors import ClusterError
 
 START_ATTEMPTS = 3  # Number of attempts to start Ray. An attempt ends after 30 s; a busy machine may need longer.
 OBJECT_STORE_BYTES = 200 * 2**20  # Size of Ray's object store on this machine; only small objects are sent.
+LONGEST_PATH = 35  # Number of characters of the path of Ray's own folder; a socket in it may have about 100.
 ROUNDING_TOLERANCE = 1e-9  # Ray rounds resources to 1/10,000; with this tolerance no task is lost by rounding.
 
 
@@ -26,21 +30,27 @@ def ray_session(address: str | None, dashboard: bool = False) -> Iterator[None]:
     Raises:
         ClusterError: Ray does not answer or does not start.
     """
-    is_new = not ray.is_initialized()
-    if is_new:
-        _start(address, dashboard)
+    if ray.is_initialized():
+        yield
+        return
+    # By default Ray leaves its sockets and logs of each session in /tmp/ray for ever.
+    folder = Path(tempfile.mkdtemp(prefix="ptsam-ray-"))
     try:
+        _start(address, dashboard, folder if len(str(folder)) <= LONGEST_PATH else None)
         yield
     finally:
-        if is_new:
-            ray.shutdown()
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(address: str | None, dashboard: bool) -> None:
+def _start(address: str | None, dashboard: bool, folder: Path | None) -> None:
+    """Start Ray, with its own files in a folder, or connect to a cluster, which has a folder already."""
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"address": address}
     if not address:
         options = {"address": "local", "num_cpus": cores(), "_node_ip_address": "127.0.0.1"}
+        if folder is not None:
+            options["_temp_dir"] = str(folder)
         options |= {
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": dashboard,

@@ -2,20 +2,24 @@
 
 # H W size of an image, px  C classes  K folds
 
+import io
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.experiment.held_out import HeldOut
-from ptsam_auto.files import replacing, write_text
+from ptsam_auto.files import file_sha256, write_bytes, write_text
 from ptsam_auto.methods.mixture import mean_probability
 from ptsam_auto.methods.model import Model
-from ptsam_auto.records import from_json, to_json
+from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training.trainer import Trainer, train_each
@@ -32,10 +36,13 @@ class FoldResult:
         images: Scores of the held-out images of the fold.
         seconds: Duration of the training and of the predictions, divided by the number of folds that ran at the same
             time. Of folds that are trained together, the first has the duration of the training of all.
+        files: SHA-256 of each file with the predictions or the learned parameters of the fold, by its path in the
+            folder of the cross-fit.
     """
 
     images: tuple[ImageScore, ...]
     seconds: float
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,8 @@ class CrossFitting:
 
     @property
     def missing(self) -> list[int]:
-        """Return the numbers of the folds that are not finished."""
-        return [number for number in range(len(self.folds)) if not (self.fold_folder(number) / FOLD_FILE).exists()]
+        """Return the numbers of the folds that are not finished, or whose files are damaged."""
+        return [number for number in range(len(self.folds)) if _result(self.folder, number) is None]
 
     def fold_folder(self, number: int) -> Path:
         """Return the folder of a fold."""
@@ -130,23 +137,26 @@ class CrossFitting:
         began = time.perf_counter()
         models = train_each(self.trainer, sets, self.seed, folders, self.device, terminal)
         for number, trained in zip(numbers, models, strict=True):
-            images = []
+            images: list[ImageScore] = []
+            files: dict[str, str] = {}
+
+            def write(path: Path, content: bytes, files: dict[str, str] = files) -> None:
+                write_bytes(path, content)
+                files[path.relative_to(self.folder).as_posix()] = sha256(content).hexdigest()
+
             held_out = self.held_out([self.pairs[index] for index in self.folds[number]])
             for index, prediction in zip(self.folds[number], held_out.predictions(trained.model), strict=True):
-                _save_map(_map_file(self.folder, index), prediction.probability)
+                write(_map_file(self.folder, index), _map(prediction.probability))
                 images.append(prediction.score)
-            _save_learned(trained.model, self.fold_folder(number) / LEARNED_FILE)
+            write(self.fold_folder(number) / LEARNED_FILE, _learned(trained.model))
             ended = time.perf_counter()
-            result = FoldResult(tuple(images), (ended - began) / at_once)
-            write_text(self.fold_folder(number) / FOLD_FILE, to_json(result))
+            result = FoldResult(tuple(images), (ended - began) / at_once, files)
+            write_text(self.fold_folder(number) / FOLD_FILE, to_sealed_json(result))
             began = ended
 
     def result(self) -> CrossFit:
         """Return the result; all folds are finished."""
-        results = [
-            from_json(FoldResult, (self.fold_folder(number) / FOLD_FILE).read_bytes())
-            for number in range(len(self.folds))
-        ]
+        results = [read_json(FoldResult, self.fold_folder(number) / FOLD_FILE) for number in range(len(self.folds))]
         by_index = {
             index: score
             for fold, result in zip(self.folds, results, strict=True)
@@ -162,7 +172,11 @@ class CrossFitting:
 
 def seconds_spent(folder: Path) -> float:
     """Return the duration of all folds below a folder that are complete, seconds."""
-    return sum(from_json(FoldResult, path.read_bytes()).seconds for path in folder.rglob(FOLD_FILE))
+    seconds = 0.0
+    for path in folder.rglob(FOLD_FILE):
+        with suppress(RecordError):  # A damaged one is made again.
+            seconds += read_json(FoldResult, path).seconds
+    return seconds
 
 
 def _fold_folder(folder: Path, fold: int) -> Path:
@@ -173,12 +187,31 @@ def _map_file(folder: Path, image: int) -> Path:
     return folder / f"probability-{image:05d}.npy"
 
 
-def _save_map(path: Path, probability: np.ndarray) -> None:
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.save(file, probability.astype(np.float16))
+def _result(folder: Path, fold: int) -> FoldResult | None:
+    """Return the result of a fold; None if it is not finished, or if one of its files is missing or damaged."""
+    try:
+        result = read_json(FoldResult, _fold_folder(folder, fold) / FOLD_FILE)
+        for name, expected in result.files.items():
+            about = (folder / name).stat()
+            if _sha256(folder / name, about.st_size, about.st_mtime_ns) != expected:
+                return None
+    except (OSError, RecordError):
+        return None
+    return result
 
 
-def _save_learned(model: Model, path: Path) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable().items()}
-    with replacing(path) as unfinished:
-        save_file(tensors, unfinished)
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:  # noqa: ARG001 - a file that changed is read again
+    return file_sha256(path)
+
+
+def _map(probability: np.ndarray) -> bytes:
+    """Return the file of a map."""
+    content = io.BytesIO()
+    np.save(content, probability.astype(np.float16))
+    return content.getvalue()
+
+
+def _learned(model: Model) -> bytes:
+    """Return the file of the learned parameters."""
+    return serialise({name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable().items()})

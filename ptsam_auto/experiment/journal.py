@@ -1,4 +1,4 @@
-"""The event log of an experiment: one JSON object per line."""
+"""The event log of an experiment: one JSON object per line, with a checksum; see `records.to_sealed_json`."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ptsam_auto.errors import OutputError
-from ptsam_auto.records import RecordError, from_json, to_json
+from ptsam_auto.files import disk_errors, sync_folder
+from ptsam_auto.records import MOST_BYTES, RecordError, from_json, to_sealed_json
 
 Event = TypeVar("Event")
 
@@ -22,8 +23,11 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         complete_bytes = sum(len(line) for line in _lines(path, 0))
-        self._file = path.open("ab")
-        self._file.truncate(complete_bytes)
+        self._path = path
+        with disk_errors(path):
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(complete_bytes)
+            sync_folder(path.parent)
 
     def __enter__(self) -> "Journal":
         return self
@@ -32,10 +36,21 @@ class Journal:
         self._file.close()
 
     def write(self, event: Any) -> None:  # noqa: ANN401 - a dataclass
-        """Append one event, a dataclass of JSON types."""
-        self._file.write(to_json(event).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Append one event, a dataclass of JSON types. After an error the journal is as it was before.
+
+        Raises:
+            OutputError: The disk is full or does not work.
+        """
+        before = os.fstat(self._file.fileno()).st_size
+        left = memoryview(to_sealed_json(event).encode() + b"\n")
+        try:
+            with disk_errors(self._path):
+                while left:
+                    left = left[self._file.write(left) :]
+                os.fsync(self._file.fileno())
+        except BaseException:
+            self._file.truncate(before)
+            raise
 
 
 def read(path: Path, kind: type[Event], offset: int = 0) -> tuple[list[Event], int]:
@@ -50,28 +65,32 @@ def read(path: Path, kind: type[Event], offset: int = 0) -> tuple[list[Event], i
         The events, and the offset after the last of them.
 
     Raises:
-        OutputError: A line is not an event of this type.
+        OutputError: A line is not an event of this type, or has changed since it was written.
     """
     events = []
     for line in _lines(path, offset):
         try:
             events.append(from_json(kind, line))
         except RecordError as error:
-            raise OutputError(
-                f"{path} is damaged at byte {offset} ({error}).\n"
-                "Restore it from a copy, or choose another --out to start again."
-            ) from None
+            raise damaged(path, f"at byte {offset}", str(error)) from None
         offset += len(line)
     return events, offset
 
 
+def damaged(path: Path, where: str, what: str) -> OutputError:
+    """Return the error about a damaged journal, such as "at byte 17"."""
+    return OutputError(
+        f"{path} is damaged {where} ({what}).\nRestore it from a copy, or choose another --out to start again."
+    )
+
+
 def _lines(path: Path, offset: int) -> Iterator[bytes]:
-    """Yield the complete lines from an offset on."""
+    """Yield the complete lines from an offset on. Of a line that is too long, a part is yielded as if it were one."""
     if not path.exists():
         return
     with path.open("rb") as file:
         file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
+        while line := file.readline(MOST_BYTES + 2):
+            if not line.endswith(b"\n") and len(line) <= MOST_BYTES:
                 return
             yield line

@@ -1,6 +1,7 @@
 """Output folders with a lock: only one process can use a folder, and folders with other files are rejected."""
 
 import json
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,8 @@ from typing import Any, Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from ptsam_auto.errors import OutputError
-from ptsam_auto.files import write_text
-from ptsam_auto.records import to_json
+from ptsam_auto.files import remove_unfinished, write_text
+from ptsam_auto.records import to_sealed_json
 
 MAX_VALUE_LENGTH = 60  # Largest number of characters of a value in a message.
 LOCK_FILE = "lock"
@@ -53,6 +54,7 @@ def locked_folder(folder: Path, marker: str, what: str, out: Path | None = None)
         raise OutputError(f"{out} is in use by another {what}.\nWait until it ends, or choose another --out.") from None
     except OSError as error:
         raise OutputError(f"Cannot write to {out}: {error.strerror}.\nChoose another --out.") from None
+    remove_unfinished(folder, recursive=True)
     try:
         yield
     finally:
@@ -62,6 +64,24 @@ def locked_folder(folder: Path, marker: str, what: str, out: Path | None = None)
             with suppress(OSError):  # Only empty folders are removed.
                 folder.rmdir()
                 out.rmdir()
+
+
+def remove_locked_folder(folder: Path, marker: str) -> None:
+    """Remove a folder that is locked by `locked_folder`.
+
+    The marker is removed last but for the lock, so a folder that is half removed is still known as ours.
+
+    Args:
+        folder: The folder.
+        marker: Name of the file that marks it.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (marker, LOCK_FILE):
+            path.unlink()
+    (folder / marker).unlink(missing_ok=True)
+    shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
@@ -153,7 +173,7 @@ def existing_or_new_record(
         check_same_request(path.parent, what, record.request, request)
         return record
     record = new()
-    write_text(path, to_json(record, indent=2))
+    write_text(path, to_sealed_json(record, indent=2))
     return record
 
 

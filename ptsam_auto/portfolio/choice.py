@@ -29,7 +29,7 @@ from ptsam_auto.methods.model import Model
 from ptsam_auto.metrics.classes import decided
 from ptsam_auto.portfolio.cost import Cost, shortened
 from ptsam_auto.portfolio.selection import Image, Selection, select, standard_error
-from ptsam_auto.records import RecordError, from_json, to_json
+from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.registry import Plan
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.specialist.expected import Expected, expectation
@@ -489,7 +489,7 @@ class Chooser:
 
     def _decide(self, course: _Course) -> None:
         self._course = course
-        write_text(self._task.folder / PLAN_FILE, to_json(course, indent=2))
+        write_text(self._task.folder / PLAN_FILE, to_sealed_json(course, indent=2))
 
     @contextmanager
     def _bar(self) -> Iterator[Callable[..., None]]:
@@ -526,7 +526,7 @@ def _earlier_course(folder: Path, key: str) -> _Course | None:
     The bank is kept, because its files are named by their contents.
     """
     try:
-        earlier = from_json(_Course, (folder / PLAN_FILE).read_bytes())
+        earlier = read_json(_Course, folder / PLAN_FILE)
     except (FileNotFoundError, RecordError):
         earlier = None
     if earlier is not None and earlier.key == key:

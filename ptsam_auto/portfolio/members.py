@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ptsam_auto.errors import ConfigError, OutputError, suggestion
-from ptsam_auto.files import write_text
+from ptsam_auto.files import read_utf8, write_text
 from ptsam_auto.records import RecordError, from_json
 from ptsam_auto.training import defaults
 
@@ -199,8 +199,8 @@ def read(path: Path) -> Portfolio:
         ConfigError: The file is not a portfolio.
     """
     try:
-        return _parsed(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecordError) as error:
+        return _parsed(read_utf8(path, defaults.MOST_BYTES))
+    except (OSError, ValueError, RecordError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read: {error}.\nCorrect or delete this file; it holds your own portfolio."
         ) from None

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ptsam_auto.errors import BackboneError
+from ptsam_auto.errors import BackboneError, OutputError
 from ptsam_auto.files import file_sha256, json_sha256, replacing
 from ptsam_auto.sam.download import DownloadError, download
 from ptsam_auto.sam.network import ARCHITECTURES, Architecture, SamNetwork, build, from_state
@@ -293,9 +293,9 @@ def _download_if_missing(official: Official, progress: Progress) -> Path:
         with replacing(path) as unfinished:
             download(official.url, unfinished, official.most_bytes, progress)
             _verify(unfinished, official.sha256, f"the download from {official.url}")
-    except (DownloadError, OSError) as error:
+    except (DownloadError, OSError, OutputError) as error:
         raise BackboneError(
-            f"cannot download {official.url}: {error}.\n"
+            f"cannot download {official.url}: {str(error).splitlines()[0].rstrip('.')}.\n"
             f"Download it on another machine and copy it to {path}; or use --backbone nano."
         ) from None
     return path
@@ -324,6 +324,8 @@ def _read(path: Path, name: str, sha256: str | None = None) -> Backbone:
     """Load a backbone from a file. If sha256 is given, the file was already verified."""
     try:
         sam = from_state(sam_tensors(path))
+        if sha256 is None:
+            _check_finite(sam)
     except Exception as error:
         raise BackboneError(
             f"{path} is not a SAM checkpoint ({_found(error)}).\n"
@@ -331,6 +333,13 @@ def _read(path: Path, name: str, sha256: str | None = None) -> Backbone:
             "image_encoder.*, prompt_encoder.*, mask_decoder.*."
         ) from None
     return Backbone(name, sha256 or file_sha256(path), sam)
+
+
+def _check_finite(sam: SamNetwork) -> None:
+    """Raise NotASam if a weight is NaN or infinite; such a network finds nothing anywhere, without a message."""
+    for name, tensor in sam.state_dict().items():
+        if not tensor.isfinite().all():
+            raise NotASam(f"{name} has numbers that are NaN or infinite; the file is damaged, or its training failed")
 
 
 def _found(error: Exception) -> str:

@@ -11,7 +11,7 @@ from ptsam_auto.errors import SearchError
 from ptsam_auto.experiment import journal
 from ptsam_auto.experiment.folds import DatasetRecord
 from ptsam_auto.experiment.work_folder import Origin
-from ptsam_auto.records import RecordError, from_json
+from ptsam_auto.records import RecordError, read_json
 from ptsam_auto.search.space import ADAPT, BACKBONE, Choice, Configuration, Halving, Range
 from ptsam_auto.specialist.record import BackboneRecord
 
@@ -341,7 +341,7 @@ def read_search(folder: Path) -> Search:
 def read_record(folder: Path) -> SearchRecord:
     """Return the contents of search.json. Raises SearchError as `read_search` does."""
     try:
-        return from_json(SearchRecord, (folder / RECORD_FILE).read_bytes())
+        return read_json(SearchRecord, folder / RECORD_FILE)
     except (FileNotFoundError, NotADirectoryError):
         raise SearchError(
             f"{folder} is not a search: it has no {RECORD_FILE}.\nTo make one, run: ptsam-auto search"
@@ -353,5 +353,21 @@ def read_record(folder: Path) -> SearchRecord:
 
 
 def read_events(folder: Path) -> list[Event]:
-    """Return all events of a search so far."""
-    return journal.read(folder / JOURNAL_FILE, Event)[0]  # type: ignore[arg-type]
+    """Return all events of a search so far.
+
+    Raises:
+        OutputError: The journal is damaged.
+    """
+    path = folder / JOURNAL_FILE
+    events: list[Event] = journal.read(path, Event)[0]  # type: ignore[arg-type]
+    started = set()
+    for number, event in enumerate(events, start=1):
+        if isinstance(event, Started):
+            started.add(event.trial)
+        elif event.trial not in started:
+            raise journal.damaged(path, f"in line {number}", f"trial {event.trial} has not started before")
+        elif isinstance(event, Measured) and not event.rung.folds:
+            raise journal.damaged(path, f"in line {number}", "a rung has no folds")
+    if started and started != set(range(len(started))):
+        raise journal.damaged(path, "somewhere", "its trials are not numbered from 0")
+    return events

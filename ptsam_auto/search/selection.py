@@ -12,7 +12,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
 from ptsam_auto.errors import ConfigError, OutputError, SearchError
-from ptsam_auto.files import write_text
+from ptsam_auto.files import read_utf8, write_text
 from ptsam_auto.search.record import Search, Trial, finished
 from ptsam_auto.search.space import described
 from ptsam_auto.training import defaults
@@ -134,12 +134,12 @@ def counts(trials: Sequence[Trial]) -> str:
 
 def _read(path: Path) -> tomlkit.TOMLDocument:
     try:
-        return tomlkit.parse(path.read_text(encoding="utf-8"))
+        return tomlkit.parse(read_utf8(path, defaults.MOST_BYTES))
     except FileNotFoundError:
         document = tomlkit.document()
         document.add(tomlkit.comment(FILE_HEADER))
         return document
-    except (OSError, TOMLKitError, ValueError) as error:
+    except (OSError, TOMLKitError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}.\nCorrect or delete it, or choose another --to.") from None
 
 

@@ -7,13 +7,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ptsam_auto.errors import ConfigError, Problem, listed, suggestion
 from ptsam_auto.methods import sam_methods
 from ptsam_auto.search.space import ADAPT, Choice, Configuration, Halving, Range, Resources, Space, settings_of
 from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import types
+from ptsam_auto.yaml_text import YamlError, parse_yaml
 
 Bases = Mapping[str, Mapping[str, Any]]  # default settings by adaptation and field path
 MOST_BYTES = 1_000_000  # of the file of a search space
@@ -44,14 +43,10 @@ def read_space(choice: str) -> Space:
         path = known[name]
     text = _text(path)
     try:
-        # A thousand bytes of references to references can stand for gigabytes.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ConfigError(f"{path} has references (*name), which are not read. Write the values out.")
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}).") from None
+        content = parse_yaml(text)
+    except YamlError as error:
+        where = f", line {error.line}" if error.line else ""
+        raise ConfigError(f"{path}{where}: not valid YAML ({error}).") from None
     problems = _Problems()
     values = _values_of_fields(content, problems)
     if problems:

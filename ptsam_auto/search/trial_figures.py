@@ -10,6 +10,7 @@ import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ptsam_auto.files import replacing
 from ptsam_auto.search.proposals import distributions, to_optuna_trial
 from ptsam_auto.search.record import SearchRequest, Trial, finished
 from ptsam_auto.search.space import Choice, Range, Space
@@ -46,7 +47,8 @@ def write_figures(folder: Path, trials: Sequence[Trial], request: SearchRequest)
     written = []
     for name, figure in figures.items():
         path = folder / f"{name}.svg"
-        save_svg(figure, path)
+        with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+            save_svg(figure, file)
         written.append(path)
     return written
 

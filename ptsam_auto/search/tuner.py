@@ -28,7 +28,7 @@ from ptsam_auto.distributed.ray_api import (
     remove_placement_group,
     tune,
 )
-from ptsam_auto.errors import PtsamError
+from ptsam_auto.errors import OutputError, PtsamError
 from ptsam_auto.experiment.journal import Journal
 from ptsam_auto.search.proposals import Proposals
 from ptsam_auto.search.record import Ended, Event, Measured, Started, Trial, apply
@@ -70,6 +70,7 @@ def run_trials(
 
     Raises:
         ClusterError: Ray does not start or answer, or a trial needs more than the cluster has.
+        OutputError: The disk is full or does not work. No further trials were started.
     """
     if not any(earlier.state == "running" for earlier in past) and len(past) >= space.trials:
         return
@@ -113,6 +114,8 @@ def run_trials(
             ).fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+        if recorder.stopped is not None:
+            raise OutputError(recorder.stopped)
 
 
 def _scheduler(space: Space, past: list[Trial]) -> TrialScheduler:
@@ -183,6 +186,9 @@ def _reports(config: dict[str, Any], task: Task, group: WorkerGroup) -> Iterator
     try:
         for report in run_trial(config["number"], settings, task, group):
             yield {"dice": report.rung.dice, "share": report.rung.share + ROUNDING_TOLERANCE, "report": report}
+    except OutputError as error:
+        # The disk is full. It is no fault of this trial, which continues when the same command is run again.
+        yield {"dice": -1.0, "share": 0.0, "stopped": str(error)}
     except PtsamError as error:
         # The error is caused by a setting, so a retry would fail again.
         yield {"dice": -1.0, "share": 0.0, "failed": str(error)}
@@ -192,6 +198,11 @@ class _TrialRecorder(tune.Callback):
     """Callback of Tune that proposes the next configuration and writes the events to the journal.
 
     It runs in a single thread of the driver, so the events have an order and the journal has one writer.
+
+    Attributes:
+        remaining: Number of trials to run.
+        searcher: Adapter that Tune asks for the next configuration.
+        stopped: Message of an error that no trial has caused, such as a full disk, or None. No more trials are started.
     """
 
     def __init__(
@@ -214,6 +225,7 @@ class _TrialRecorder(tune.Callback):
         self._numbers: dict[str, int] = {}  # Number of each running trial by Tune's id.
         self._placements: dict[str, PlacementGroup] = {}  # Resources of the workers of a trial, by Tune's id.
         self._failed: dict[int, str] = {}
+        self.stopped: str | None = None
         self.remaining = len(self._to_resume) + max(0, space.trials - len(past))
         self.searcher = _Searcher(self._begin)
         progress(past)
@@ -222,7 +234,9 @@ class _TrialRecorder(tune.Callback):
         """Return nothing. Tune pickles its callbacks, but nothing reads them."""
         return {}
 
-    def _begin(self, trial_id: str) -> dict[str, Any] | None:
+    def _begin(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.stopped is not None:
+            return Searcher.FINISHED
         if len(self._numbers) >= self._at_once:
             return None
         if self._to_resume:
@@ -245,7 +259,11 @@ class _TrialRecorder(tune.Callback):
         number = self._numbers[trial.trial_id]
         if "placement" in result:
             self._placements[trial.trial_id] = result["placement"]
-        if "failed" in result:
+        if "stopped" in result:
+            self.stopped = result["stopped"]
+        elif self.stopped is not None:
+            pass
+        elif "failed" in result:
             self._failed[number] = result["failed"]
         else:
             report = result["report"]
@@ -290,6 +308,8 @@ class _TrialRecorder(tune.Callback):
             remove_placement_group(placement)
 
     def _end(self, number: int, error: str | None = None) -> None:
+        if self.stopped is not None:  # The trial continues when the same command is run again.
+            return
         trial = self._trials[number]
         is_finished = bool(trial.rungs) and trial.rungs[-1].share >= 1
         state = "failed" if error else "finished" if is_finished else "stopped"
@@ -299,7 +319,11 @@ class _TrialRecorder(tune.Callback):
         shutil.rmtree(task.checkpoints(number), ignore_errors=True)
 
     def _write(self, event: Event) -> None:
-        self._journal.write(event)
+        try:
+            self._journal.write(event)
+        except OutputError as error:
+            self.stopped = str(error)
+            raise
         apply(event, self._trials)
         self._progress(list(self._trials.values()))
 
@@ -307,12 +331,12 @@ class _TrialRecorder(tune.Callback):
 class _Searcher(Searcher):
     """Adapter that Tune asks for the next configuration. The callback records why a trial ended."""
 
-    def __init__(self, begin: Callable[[str], dict[str, Any] | None]) -> None:
+    def __init__(self, begin: Callable[[str], dict[str, Any] | str | None]) -> None:
         super().__init__(metric="dice", mode="max")
         self._begin = begin
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return a configuration, or None while the maximum number of trials is running."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return a configuration, None while the maximum number of trials is running, or FINISHED after the last."""
         return self._begin(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
+from torch import Tensor
 
 from ptsam_auto import registry
 from ptsam_auto.data.images import as_image
@@ -32,7 +33,7 @@ from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.methods.turns import mean_over_turns
 from ptsam_auto.metrics.classes import decided
-from ptsam_auto.records import RecordError, from_json, to_json
+from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
 from ptsam_auto.specialist.layout import FOLDS_FILE, RECORD_FILE, REPORT_FILE, WEIGHTS_FILE, check_finished
 from ptsam_auto.specialist.record import FORMAT, BackboneRecord, MemberRecord, SpecialistRecord
@@ -125,7 +126,13 @@ class Specialist:
         With several classes it is the probability of each, C H W; the background has the rest.
         """
         pixels = as_image(image, self.record.data.reading)
-        return mean_over_turns(self.model.probability, pixels) if self.tta else self.model.probability(pixels)
+        found = mean_over_turns(self.model.probability, pixels) if self.tta else self.model.probability(pixels)
+        if np.isnan(found).any():  # It would be a mask without foreground.
+            raise SpecialistError(
+                f"{self.folder or 'The specialist'} gives NaN instead of probabilities, so its learned numbers are "
+                "damaged or its training failed.\nRun fit again."
+            )
+        return found
 
 
 def save(
@@ -144,14 +151,17 @@ def save(
         descriptors: Descriptor of each training image, N 512, float16; see `methods.appearance`. They are saved with
             the folds.
     """
-    write_bytes(folder / WEIGHTS_FILE, _learned(specialist.model))
+    files = {WEIGHTS_FILE: _learned(specialist.model)}
     tensors = {f"{number}.{name}": tensor for number, fold in enumerate(folds) for name, tensor in fold.items()}
     on_sam = all(isinstance(model, PromptFreeSam) for model in specialist.model.models)
     if tensors and on_sam and sum(tensor.nbytes for tensor in tensors.values()) <= MAX_FOLDS_BYTES:
         if descriptors is not None:
             tensors[DESCRIPTORS] = torch.from_numpy(descriptors)
-        write_bytes(folder / FOLDS_FILE, serialise(tensors))
-    write_text(folder / RECORD_FILE, to_json(specialist.record, indent=2))
+        files[FOLDS_FILE] = serialise(tensors)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    write_text(folder / RECORD_FILE, to_sealed_json(replace(specialist.record, files=hashes), indent=2))
 
 
 def load_specialist(
@@ -192,7 +202,7 @@ def load_specialist(
     except (ConfigError, KeyError, TypeError, ValueError):
         raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
     model = Mixture(models, [member.weight for member in record.members])
-    _load_weights(model, folder / WEIGHTS_FILE)
+    _load_weights(model, folder / WEIGHTS_FILE, record)
     specialist = Specialist(model, record, tta=tta, folder=folder)
     return replace(specialist, folds=tuple(load_folds(folder, specialist))) if folds else specialist
 
@@ -220,7 +230,7 @@ def load_folds(folder: Path | str, specialist: Specialist) -> list[Mixture]:
             assert isinstance(model, PromptFreeSam)  # Only these are saved.
             models.append(sam_methods.build_like(model, sam_methods.config(member.method)))
         mixture = Mixture(models, specialist.model.weights)
-        _load_weights(mixture, path, f"{number}.")
+        _load_weights(mixture, path, specialist.record, f"{number}.")
         folds.append(mixture)
     return folds
 
@@ -232,10 +242,7 @@ def load_descriptors(folder: Path, record: SpecialistRecord) -> np.ndarray:
         SpecialistError: The folder has no descriptors, or they are damaged.
     """
     path = folder / FOLDS_FILE
-    try:
-        descriptors = load_file(path)[DESCRIPTORS]
-    except (KeyError, OSError, SafetensorError):
-        descriptors = torch.zeros(0)
+    descriptors = _tensors(path, record).get(DESCRIPTORS, torch.zeros(0))
     if descriptors.ndim != 2 or len(descriptors) != len(record.data.train):
         raise SpecialistError(f"{path} has no descriptors of the training images, or is damaged. Run fit again.")
     return descriptors.numpy()
@@ -250,7 +257,7 @@ def read_record(folder: Path) -> SpecialistRecord:
     check_finished(folder)
     path = folder / RECORD_FILE
     try:
-        return from_json(SpecialistRecord, path.read_bytes())
+        return read_json(SpecialistRecord, path)
     except RecordError as error:
         other = _other_format(path)
         if other is not None:
@@ -271,7 +278,7 @@ class _OnlyFormat:
 def _other_format(path: Path) -> int | None:
     """Return the format version of a record if it differs from FORMAT, otherwise None."""
     try:
-        file_format = from_json(_OnlyFormat, path.read_bytes()).format
+        file_format = read_json(_OnlyFormat, path).format
     except RecordError:
         return None
     return file_format if file_format != FORMAT else None
@@ -342,13 +349,29 @@ def _backbone(folder: Path, expected: BackboneRecord | None, path: str | None) -
     return backbone
 
 
-def _load_weights(model: Model, path: Path, prefix: str = "") -> None:
+def _tensors(path: Path, record: SpecialistRecord) -> dict[str, Tensor]:
+    """Return the tensors of a file, after a check of its hash; {} if they cannot be read.
+
+    Raises:
+        SpecialistError: The file has changed since it was written.
+    """
+    try:
+        content = path.read_bytes()
+        expected = record.files.get(path.name)
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise SpecialistError(
+                f"{path} is damaged: it has changed since fit wrote it (its SHA-256 is not the one in "
+                f"{RECORD_FILE}).\nCopy the specialist again from its source, or run fit again."
+            )
+        return deserialise(content)
+    except (OSError, SafetensorError):
+        return {}
+
+
+def _load_weights(model: Model, path: Path, record: SpecialistRecord, prefix: str = "") -> None:
     """Load the learned parameters whose names begin with a prefix."""
     parameters = model.trainable()
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError):
-        stored = {}
+    stored = _tensors(path, record)
     learned = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     if {name: t.shape for name, t in learned.items()} != {name: t.shape for name, t in parameters.items()}:
         raise SpecialistError(f"{path} is damaged or does not belong to its {RECORD_FILE}. Run fit again.")

@@ -25,7 +25,7 @@ from ptsam_auto.data.new_images import Source
 from ptsam_auto.data.raster import SOURCE, SPECIALIST
 from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.errors import DatasetError, OutputError
-from ptsam_auto.files import file_sha256, json_sha256, replacing
+from ptsam_auto.files import file_sha256, json_sha256, remove_unfinished, replacing
 from ptsam_auto.metrics.classes import decided
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.expected_table import row_metadata
@@ -86,6 +86,8 @@ class Destination:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise _unwritable(folder, error) from None
+            remove_unfinished(folder)
+            remove_unfinished(folder / PROBABILITY)
 
     def refuse_inputs(self, sources: Iterable[Source], further: Iterable[Path] = ()) -> None:
         """Check that no result would overwrite an image to predict on, also if `replace` is set.
@@ -230,8 +232,8 @@ def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
             metadata = read_texts(path)
         threshold = float(metadata.get(THRESHOLD, DEFAULT_THRESHOLD))
         return metadata.get(SPECIALIST), metadata.get(SOURCE), threshold
-    except (OSError, ValueError, AttributeError, tifffile.TiffFileError):
-        return None, None, DEFAULT_THRESHOLD  # The file is missing, is not an image, or is not ours.
+    except Exception:  # Readers raise errors of every kind for a damaged file; it may also be missing or not ours.
+        return None, None, DEFAULT_THRESHOLD
 
 
 def legend(classes: Sequence[str]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """The contents of specialist.json."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ptsam_auto.data.leaks import KnownImage
@@ -201,6 +201,7 @@ class SpecialistRecord:
         versions: Versions of the packages that made the specialist.
         objects: How objects are separated in masks, learned from the training masks.
         classes: Names of the classes, in the order of their numbers, counted from 1; () for a single class.
+        files: SHA-256 of each file of tensors, by its name; {} in specialists of earlier versions.
     """
 
     format: int
@@ -215,6 +216,7 @@ class SpecialistRecord:
     versions: dict[str, str]
     objects: ObjectSettings = NOT_LEARNED
     classes: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def cross_fitted_share(self) -> float:

@@ -3,8 +3,8 @@
 import io
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,22 +64,34 @@ def log_fit(
         **{f"ptsam.version.{package}": version for package, version in record.versions.items()},
     }
     run_id = client.create_run(experiment, start, tags, name).info.run_id
-    inputs = [dataset_input(record.data.folder, record.data.fingerprint, "training and cross-fitting")]
-    client.log_inputs(run_id, inputs)
-    parameters = {"members": _names(record), "seed": record.seed, "device": record.cost.device}
-    if len(record.members) == 1:
-        parameters |= _parameters(record.members[0])
-    _log(client, run_id, parameters, _constants(_scores(record) | _cost(record), end))
-    _log_members(client, experiment, run_id, start, record, curves)
-    for title, picture in overlays.items():
-        client.log_image(run_id, picture, f"overlays/{allowed_name(title)}.png")
-    client.log_table(run_id, _columns([asdict(image) for image in record.scores.main.images]), "scores.json")
-    client.log_artifact(run_id, str(folder / "report.html"))
-    # Only inside a run can a model be logged.
-    with mlflow.start_run(run_id, nested=outer is not None):
-        _register(mlflow, allowed_name(name), folder, record)
-    client.set_terminated(run_id, "FINISHED", end)
+    with _failed_on_error(client, run_id):
+        inputs = [dataset_input(record.data.folder, record.data.fingerprint, "training and cross-fitting")]
+        client.log_inputs(run_id, inputs)
+        parameters = {"members": _names(record), "seed": record.seed, "device": record.cost.device}
+        if len(record.members) == 1:
+            parameters |= _parameters(record.members[0])
+        _log(client, run_id, parameters, _constants(_scores(record) | _cost(record), end))
+        _log_members(client, experiment, run_id, start, record, curves)
+        for title, picture in overlays.items():
+            client.log_image(run_id, picture, f"overlays/{allowed_name(title)}.png")
+        client.log_table(run_id, _columns([asdict(image) for image in record.scores.main.images]), "scores.json")
+        client.log_artifact(run_id, str(folder / "report.html"))
+        # Only inside a run can a model be logged.
+        with mlflow.start_run(run_id, nested=outer is not None):
+            _register(mlflow, allowed_name(name), folder, record)
+        client.set_terminated(run_id, "FINISHED", end)
     return mlflow.get_tracking_uri()
+
+
+@contextmanager
+def _failed_on_error(client: Any, run_id: str) -> Iterator[None]:  # noqa: ANN401 - MLflow's
+    """End a run as failed if the `with` block ends with an error; MLflow would show it as running for ever."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # Perhaps the server is down; the first error is the one to tell.
+            client.set_terminated(run_id, "FAILED")
+        raise
 
 
 def _log_members(
@@ -101,12 +113,13 @@ def _log_members(
             if (backbone := chosen[name].backbone) is not None:
                 tags["ptsam.backbone_sha256"] = backbone.sha256
         child = client.create_run(experiment, start, dict(_text(tags)), name).info.run_id
-        metrics = _curve_metrics(curves.get(name, {}), end)
-        if name in tried:
-            metrics += _constants({CROSS_FITTED: tried[name].dice, "cost/seconds": tried[name].seconds}, end)
-            start = end
-        _log(client, child, _parameters(chosen[name]) if name in chosen else {}, metrics)
-        client.set_terminated(child, "FINISHED", end)
+        with _failed_on_error(client, child):
+            metrics = _curve_metrics(curves.get(name, {}), end)
+            if name in tried:
+                metrics += _constants({CROSS_FITTED: tried[name].dice, "cost/seconds": tried[name].seconds}, end)
+                start = end
+            _log(client, child, _parameters(chosen[name]) if name in chosen else {}, metrics)
+            client.set_terminated(child, "FINISHED", end)
 
 
 def _log(client: Any, run_id: str, parameters: Mapping[str, Any], metrics: Sequence[Any]) -> None:  # noqa: ANN401

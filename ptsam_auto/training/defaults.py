@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ptsam_auto.errors import ConfigError
+from ptsam_auto.files import read_utf8
 
 ADAPTATIONS = ("decoder", "encoder")
+DEVICES = ("cpu", "cuda")
 SEARCHED = "searched"  # key, among a family's blocks, of the metadata of the searches
+MOST_BYTES = 2_000_000  # of the lab's own file; the digests of 50,000 images are in a third of it
 DIGEST = 12  # number of characters of an image's digest that the metadata of a search keeps
 
 
@@ -135,22 +138,67 @@ def _user_defaults() -> dict[str, Any]:
     """Return the content of the lab's own file; {} if there is none."""
     path = user_file()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_utf8(path, MOST_BYTES))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read: {error}.\nCorrect or delete this file; it holds your own defaults."
         ) from None
     for family, blocks in content.items():
         if family not in _shipped():
             raise ConfigError(f"{path}: there is no backbone {family}; expected one of {', '.join(_shipped())}.")
-        for name in blocks.keys() - {"adapt", "like", SEARCHED}:
-            of_method = {name: blocks[name]} if name in ADAPTATIONS else blocks[name]
-            for adapt, block in of_method.items():
-                if adapt != SEARCHED:
-                    _check(block, f"{path}: {family}.{name if name == adapt else f'{name}.{adapt}'}")
+        for name, of_name in _table(blocks, f"{path}: {family}").items():
+            where = f"{path}: {family}.{name}"
+            if name == "like":  # Only the built-in file has a use for it.
+                continue
+            if name == "adapt":
+                _check_choice(of_name, where)
+            elif name == SEARCHED:
+                _check_searched(of_name, where)
+            elif name in ADAPTATIONS:
+                _check(of_name, where)
+            else:
+                for adapt, block in _table(of_name, where).items():
+                    (_check_searched if adapt == SEARCHED else _check)(block, f"{where}.{adapt}")
     return content
+
+
+def _table(content: object, where: str) -> dict[str, Any]:
+    """Return a table of a TOML file.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: expected a table, found {content!r}.")
+    return content
+
+
+def _check_choice(content: object, where: str) -> None:
+    """Check the entry that says what to adapt on each kind of hardware."""
+    entry = _table(content, where)
+    if not all(entry.get(device) in ADAPTATIONS for device in DEVICES) or not isinstance(entry.get("source"), str):
+        raise ConfigError(
+            f"{where}: expected {{ cpu = ..., cuda = ..., source = ... }}, each {' or '.join(ADAPTATIONS)}."
+        )
+
+
+def _check_searched(content: object, where: str) -> None:
+    """Check the metadata of the searches, by adaptation, as far as they are used."""
+    for adapt, search in _table(content, where).items():
+        data = _table(search, f"{where}.{adapt}").get("data")
+        if not isinstance(data, list) or not all(map(_is_dataset, data)):
+            raise ConfigError(f"{where}.{adapt}.data: expected a list of {{ name = ..., images = [...] }}.")
+
+
+def _is_dataset(content: object) -> bool:
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("name"), str)
+        and isinstance(content.get("images"), list)
+        and all(isinstance(digest, str) for digest in content["images"])
+    )
 
 
 def _check(block: object, where: str) -> None:

@@ -1,18 +1,20 @@
 """Saves and loads the state of a training (weights, optimiser, step, curve) in one safetensors file."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
-from ptsam_auto.files import replacing
+from ptsam_auto.files import write_bytes
 from ptsam_auto.training.loop import EpochReport, Training
 
+CHECKSUM = "crc32"  # key in the metadata of the file
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # state of AdamW for each tensor
 
 
@@ -32,8 +34,8 @@ def save(path: Path, training: Training, curve: list[EpochReport], key: str) -> 
         for moment, value in training.optimiser.state.get(parameter, {}).items():
             tensors[f"{name}/{moment}"] = value.contiguous()
     about = {"key": key, "step": str(training.step), "curve": json.dumps([asdict(report) for report in curve])}
-    with replacing(path) as unfinished:
-        save_file(tensors, unfinished, metadata=about)
+    about[CHECKSUM] = _checksum(tensors, about)
+    write_bytes(path, serialise(tensors, metadata=about))
 
 
 def load(path: Path, training: Training, key: str) -> list[EpochReport]:
@@ -49,10 +51,12 @@ def load(path: Path, training: Training, key: str) -> list[EpochReport]:
             if about.get("key") != key:
                 return []
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        if about.pop(CHECKSUM, None) != _checksum(tensors, about):
+            return []
         step = int(about["step"])
         curve = [EpochReport(**report) for report in json.loads(about["curve"])]
         states = {name: _state(name, parameter, tensors) for name, parameter in parameters.items()}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return []
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -61,6 +65,14 @@ def load(path: Path, training: Training, key: str) -> list[EpochReport]:
                 training.optimiser.state[parameter] = states[name]
     training.step = step
     return curve
+
+
+def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """Return a checksum of everything in a checkpoint."""
+    found = zlib.crc32(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].cpu().contiguous().view(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def _state(name: str, parameter: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

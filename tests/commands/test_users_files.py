@@ -5,6 +5,13 @@ import shutil
 
 import pytest
 
+from ptsam_auto.experiment.journal import Journal
+from ptsam_auto.files import write_text
+from ptsam_auto.records import to_sealed_json
+from ptsam_auto.search.record import Ended, Measured, Started
+from tests.faults import serial
+from tests.search.toys import YAML, ended
+from tests.search.toys import record as search_record
 from tests.toys import write_folder
 
 
@@ -19,7 +26,22 @@ def lab(toy, tmp_path_factory):
     fit(discs, out=folder / "specialist", backbone=toy, settings=few, folds=2, track=False)
     write_folder(folder / "new", 2, start=20)
     shutil.rmtree(folder / "new" / "masks")
+    few = YAML.replace("trials: 4", "trials: 1").replace("splits: 2", "splits: 1").replace("epochs: 4", "epochs: 1")
+    (folder / "toy.yaml").write_text(few)
+    _finished_search(folder / "search", toy)
     return folder
+
+
+def _finished_search(folder, toy):
+    """A search with two trials, as `search` writes it."""
+    folder.mkdir()
+    write_text(folder / "search.json", to_sealed_json(search_record(), indent=2))
+    with Journal(folder / "journal.jsonl") as journal:
+        for number, dice in enumerate((0.7, 0.6)):
+            trial = ended(number, (dice, dice))
+            journal.write(Started(number, 0.0, trial.configuration, trial.settings))
+            journal.write(Measured(number, 0.0, trial.rungs[0], 1024, 8))
+            journal.write(Ended(number, 0.0, "finished"))
 
 
 COMMANDS = {
@@ -33,10 +55,23 @@ COMMANDS = {
     ],
     "suggest": ["suggest", "specialist", "new/images", "--out", "out"],
     "evaluate": ["evaluate", "specialist", "discs", "--out", "out/scores.json"],
+    "freeze": ["freeze", "search", "--to", "out/defaults.toml"],
+    "portfolio": ["freeze", "search", "--portfolio", "1", "--to", "out/portfolio.toml"],
     "check": ["check", "discs", "--out", "out/page.html"],
     "fit": [
         *["fit", "discs", "--out", "out", "--backbone", "TOY", "--folds", "2", "--no-track"],
         *["--set", "recipe.epochs=1", "--set", "recipe.steps_per_epoch=2"],
+    ],
+}
+
+
+# Here whole folders are the results. Trials and trainings run in this process, because starting Ray takes seconds.
+STUDIES = {
+    "search": ["search", "toy.yaml", "--data", "discs", "--backbone", "TOY", "--no-track", "--out", "out"],
+    "compare": [
+        *["compare", "discs", "--backbone", "TOY", "--methods", "ptsam", "--sizes", "2", "--splits", "1"],
+        *["--set", "recipe.epochs=1", "--set", "recipe.steps_per_epoch=2", "--set", "recipe.views=2", "--no-track"],
+        *["--out", "out"],
     ],
 }
 
@@ -54,7 +89,7 @@ def do(run, toy):
     """Run one of the commands; returns its exit code and standard error."""
 
     def do(name, *further):
-        code, _, err = run(*(toy if word == "TOY" else word for word in (*COMMANDS[name], *further)))
+        code, _, err = run(*(toy if word == "TOY" else word for word in (*{**COMMANDS, **STUDIES}[name], *further)))
         return code, err
 
     return do
@@ -93,7 +128,36 @@ def test_files_of_the_user_with_the_names_of_results_stay_as_they_are(place, do,
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "fit"])
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_takes_no_folder_with_files_of_the_user(place, do, name, monkeypatch):
+    serial.use(monkeypatch.setattr)
+    (place / "out" / "notes.txt").write_text("notes of the user")
+    (place / "out" / "figures").mkdir()
+    (place / "out" / "figures" / "history.svg").write_text("a figure of the user")
+    before = hashes(place)
+    code, err = do(name)
+    assert code == 1
+    assert "out is not empty and does not contain a" in err
+    assert hashes(place) == before
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_changes_nothing_outside_its_folder_and_its_own_folder_is_used_again(place, do, name, monkeypatch):
+    serial.use(monkeypatch.setattr)
+    before = hashes(place)
+    for _ in range(2):
+        code, err = do(name)
+        assert code == 0, err
+        after = hashes(place)
+        assert {path: after[path] for path in before} == before
+        assert all(path.parts[0] == "out" for path in after.keys() - before.keys())
+    notes = place / "out" / "notes.txt"
+    notes.write_text("notes that the user has put there later")
+    assert do(name)[0] == 0
+    assert notes.read_text() == "notes that the user has put there later"
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("fit", "portfolio")])
 def test_our_own_results_are_made_again(place, do, name):
     assert do(name)[0] == 0
     before = hashes(place / "out")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ptsam_auto.errors import BackboneError
 from ptsam_auto.sam import checkpoint
@@ -388,3 +389,21 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, monkeypatch):
     with pytest.raises(BackboneError):
         checkpoint.load("evil.pth")
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, number):
+    """With them every mask would be empty, without a word."""
+    path = toy_checkpoint(tmp_path / "toy.safetensors")
+    tensors = load_file(path)
+    name = "image_encoder.blocks.1.attn.qkv.weight"
+    tensors[name][3, 4] = number
+    save_file(tensors, path)
+    with pytest.raises(BackboneError) as error:
+        checkpoint.load(str(path))
+    assert str(error.value) == (
+        f"{path} is not a SAM checkpoint ({name} has numbers that are NaN or infinite; the file is damaged, or its "
+        "training failed).\n"
+        "Expected a .pth or .safetensors file with segment_anything's tensors: "
+        "image_encoder.*, prompt_encoder.*, mask_decoder.*."
+    )

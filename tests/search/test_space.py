@@ -36,9 +36,11 @@ def problems(path):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"a: &a [x, x]\nb: &b [*a, *a]\n", "has references (*name), which are not read. Write the values out."),
+    (b"a: &a [x, x]\nb: &b [*a, *a]\n", ": not valid YAML (it has references (*name), which are not read)."),
     (b"method: ptsam # \xe4", "is no text in UTF-8. Save it as UTF-8."),
     (b"# " + b"x" * 1_000_000, "has more than 1,000,000 bytes; it is no search space."),
+    (b"a: " + b"[" * 20_000, ": not valid YAML (it is too deeply nested)."),
+    (b"- " * 20_000, ": not valid YAML (it is too deeply nested)."),
     (b"a: !!python/object/apply:os.system [ls]\n", "line 1: not valid YAML"),
 ])  # fmt: skip
 def test_a_hostile_file_is_a_message_and_takes_no_memory(tmp_path, content, message):

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from ptsam_auto.errors import ClusterError
+from ptsam_auto.errors import ClusterError, OutputError
 from ptsam_auto.experiment.journal import Journal, read
 from ptsam_auto.search import tuner
 from ptsam_auto.search.record import Event, Measured, Started, trials_of
@@ -68,6 +70,50 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(ray, toy, tmp_pat
     assert (fine.state, len(fine.rungs)) == ("finished", 1)
     monkeypatch.setattr(tuner.tune, "Tuner", None)  # any use would fail
     assert run(tmp_path, toy, searched) == trials, "what has ended, also what failed for good, is not run again"
+
+
+@pytest.mark.slow
+def test_a_trial_that_needs_too_much_memory_is_recorded_and_the_search_goes_on(ray, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuner, "RETRIES", 1)
+    marker = tmp_path / "marker"
+    marker.mkdir()
+
+    def load_with(pair):
+        def load():
+            if len(list(marker.iterdir())) < 2:  # the first trial and its repetition
+                (marker / str(time.time_ns())).touch()
+                np.empty(10**16, np.uint8)
+            return sample(int(pair.name.removeprefix("disc")))
+
+        return load
+
+    large, fine = run(tmp_path, toy, listed(0.05, 0.04), of=folds(load_with)[:2], at_once=1)
+    assert large.state == "failed"
+    assert "Unable to allocate" in large.error
+    assert (fine.state, len(fine.rungs)) == ("finished", 1)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_fails_no_trial_for_good(ray, toy, tmp_path):
+    """When there is space again, the same command goes on with the same trial."""
+    marker = tmp_path / "full"
+    marker.touch()
+
+    def load_with(pair):
+        def load():
+            if marker.exists():
+                raise OutputError("The disk is full.")
+            return sample(int(pair.name.removeprefix("disc")))
+
+        return load
+
+    searched, of = listed(0.05, 0.04), folds(load_with)[:2]
+    with pytest.raises(OutputError, match="The disk is full"):
+        run(tmp_path / "search", toy, searched, of=of, at_once=1)
+    (started,) = trials_of(events(tmp_path / "search"))
+    assert started.state == "running"
+    marker.unlink()
+    assert [trial.state for trial in run(tmp_path / "search", toy, searched, of=of, at_once=1)] == ["finished"] * 2
 
 
 def dies_once(marker, after):

@@ -1,6 +1,8 @@
 """A specialist comes back as it went, or says why not."""
 
 import json
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from ptsam_auto.files import file_sha256
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.ptsam import PTSAMConfig, build
 from ptsam_auto.sam import checkpoint
-from ptsam_auto.specialist.artifact import Specialist, load_specialist, save
+from ptsam_auto.specialist.artifact import Specialist, load_descriptors, load_specialist, read_record, save
 from tests.specialist.records import member, record
 from tests.toys import sample, toy_checkpoint
 
@@ -28,6 +30,19 @@ def saved(tmp_path, toy):
     folder.mkdir()
     save(folder, Specialist(Mixture([model], [1.0]), record(member(backbone, config))))
     return folder, model
+
+
+@pytest.fixture
+def with_folds(saved):
+    """The folder of a specialist with the models of its cross-fit."""
+    folder, model = saved
+    mixture = Mixture([model], [1.0])
+    loaded = load_specialist(folder)
+    folds = [{name: tensor + fold for name, tensor in mixture.trainable().items()} for fold in (1.0, 2.0)]
+    data = replace(loaded.record.data, folds=(loaded.record.data.train[:1], loaded.record.data.train[1:]))
+    descriptors = np.ones((len(data.train), 512), np.float16)
+    save(folder, replace(loaded, record=replace(loaded.record, data=data)), folds, descriptors)
+    return folder
 
 
 def test_the_loaded_specialist_predicts_the_same(saved):
@@ -151,13 +166,95 @@ def test_a_later_format(saved):
     )
 
 
+def without_hashes(folder):
+    """As specialists of earlier versions are."""
+    about = json.loads((folder / "specialist.json").read_text())
+    assert about.pop("files")
+    (folder / "specialist.json").write_text(json.dumps(about))
+
+
 def test_damaged_tensors(saved):
     folder, _ = saved
+    without_hashes(folder)
     path = folder / "specialist.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(SpecialistError) as error:
         load_specialist(folder)
     assert str(error.value) == (f"{path} is damaged or does not belong to its specialist.json. Run fit again.")
+
+
+@pytest.mark.parametrize("file", ["specialist.safetensors", "folds.safetensors"])
+def test_one_flipped_bit_among_the_learned_numbers_is_noticed(with_folds, file):
+    folder = with_folds
+    load_specialist(folder, folds=True)
+    path = folder / file
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(folder, folds=True)
+    assert str(error.value) == (
+        f"{path} is damaged: it has changed since fit wrote it (its SHA-256 is not the one in specialist.json).\n"
+        "Copy the specialist again from its source, or run fit again."
+    )
+    if file == "folds.safetensors":
+        with pytest.raises(SpecialistError, match="is damaged: it has changed"):
+            load_descriptors(folder, read_record(folder))
+
+
+def test_a_digit_of_the_description_that_changed_on_the_disk_is_noticed(saved):
+    folder, _ = saved
+    path = folder / "specialist.json"
+    path.write_text(path.read_text().replace('"mask_token": 2', '"mask_token": 3'))
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(folder)
+    assert str(error.value) == (
+        f"{path} is damaged (it has changed since it was written; if you changed it yourself, remove its field crc32). "
+        "Run fit again."
+    )
+
+
+def test_a_specialist_of_an_earlier_version_has_no_hashes_and_loads(saved):
+    folder, model = saved
+    without_hashes(folder)
+    image = sample(0).image
+    assert np.array_equal(load_specialist(folder).probability(image), model.probability(image))
+
+
+def test_a_description_of_60_megabytes_is_refused_without_being_parsed(saved):
+    folder, _ = saved
+    with (folder / "specialist.json").open("r+b") as file:
+        file.truncate(60_000_000)
+    tracemalloc.start()
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(folder)
+    largest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(error.value) == (
+        f"{folder}/specialist.json is damaged (it has more than 20,000,000 bytes). Run fit again."
+    )
+    assert largest < 50_000_000
+
+
+def test_a_deeply_nested_description_is_a_message(saved):
+    folder, _ = saved
+    about = json.loads((folder / "specialist.json").read_text())
+    about["members"][0]["method"]["name"] = "DEEP"
+    text = json.dumps(about).replace('"DEEP"', "[" * 100_000 + "]" * 100_000)
+    (folder / "specialist.json").write_text(text)
+    with pytest.raises(SpecialistError, match=r"specialist\.json is damaged \(Invalid JSON: recursion limit exceeded"):
+        load_specialist(folder)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_weight_that_is_no_number_is_refused_by_its_field(saved, number):
+    folder, _ = saved
+    about = json.loads((folder / "specialist.json").read_text())
+    text = json.dumps(about).replace('"weight": 1.0', f'"weight": {number}')
+    (folder / "specialist.json").write_text(text)
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(folder)
+    assert "members.0.weight: Input should be a finite number" in str(error.value)
 
 
 @pytest.mark.parametrize("bad", [
@@ -170,6 +267,7 @@ def test_damaged_tensors(saved):
 ])  # fmt: skip
 def test_learned_numbers_that_are_no_numbers_do_not_give_empty_masks(saved, bad):
     folder, _ = saved
+    without_hashes(folder)  # Whoever changes the numbers can change these, too.
     path = folder / "specialist.safetensors"
     tensors = load_file(path)
     name = next(iter(tensors))

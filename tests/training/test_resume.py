@@ -92,3 +92,19 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice():
     assert str(error.value) == (
         "The loss is nan at step 0; training cannot continue. Lower recipe.learning_rate (now 0.05) and fit again."
     )
+
+
+def test_one_flipped_bit_in_a_checkpoint_is_noticed(tmp_path):
+    """It would be finite numbers of the right shape, and other prompts than without the damage."""
+    path = tmp_path / "run.safetensors"
+    training, views = fresh()
+    resume.save(path, training, [next(epochs(training, views, RECIPE))], "key")
+    other, _ = fresh()
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    assert resume.load(path, other, "key") == []
+    assert other.step == 0
+    content[-2] ^= 1
+    path.write_bytes(content)
+    assert len(resume.load(path, other, "key")) == 1

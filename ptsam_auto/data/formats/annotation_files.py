@@ -15,9 +15,13 @@ from defusedxml.ElementTree import fromstring
 
 from ptsam_auto.data.formats.layout import visible
 from ptsam_auto.errors import DatasetError, Problem
+from ptsam_auto.files import read_bytes, read_utf8
+from ptsam_auto.yaml_text import parse_yaml
 
 PLACES = ("annotations", "annotation", "ann", "images", "image", "img", "labels", "json", "jsons", "xml", "rois")
 NOT_ANNOTATIONS = ("dataset.json", "splits.json")
+MOST_BYTES = 500_000_000  # of one file; COCO's largest has 450 MB
+MOST_BYTES_OF_SETTINGS = 2_000_000  # of a YAML file
 PICKLED = (".npy", ".npz", ".pkl", ".pickle")
 
 
@@ -48,7 +52,7 @@ def load_json(path: Path) -> Any:  # noqa: ANN401 - JSON
         DatasetError: The file cannot be opened, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_utf8(path, MOST_BYTES))
     except OSError as error:
         what = f"cannot be opened: {error.strerror}"
     except UnicodeDecodeError as error:
@@ -60,6 +64,16 @@ def load_json(path: Path) -> Any:  # noqa: ANN401 - JSON
     raise DatasetError(path.parent, [Problem(path.name, what)])
 
 
+def load_yaml(path: Path) -> Any:  # noqa: ANN401 - YAML
+    """Return the content of a YAML file; see `yaml_text.parse_yaml`.
+
+    Raises:
+        ValueError: The file is too large, is not UTF-8, or is not YAML.
+        OSError: The file cannot be opened.
+    """
+    return parse_yaml(read_utf8(path, MOST_BYTES_OF_SETTINGS))
+
+
 def load_xml(path: Path) -> Element:
     """Return the root element of an XML file; entities and external references are rejected.
 
@@ -67,7 +81,7 @@ def load_xml(path: Path) -> Element:
         DatasetError: The file cannot be opened, is not XML, or declares entities.
     """
     try:
-        root: Element = fromstring(path.read_bytes())
+        root: Element = fromstring(read_bytes(path, MOST_BYTES))
         return root
     except OSError as error:
         what = f"cannot be opened: {error.strerror}"

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptsam_auto.data.formats.annotation_files import MOST_BYTES_OF_SETTINGS
 from ptsam_auto.data.formats.layout import ImageFiles, Listing, MaskFile, grouped, match, relative, subfolder, visible
 from ptsam_auto.data.meaning import Meaning
 from ptsam_auto.data.names import stem
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
 from ptsam_auto.data.raster import SUFFIXES_IN_WORDS, named_as_image
 from ptsam_auto.errors import DatasetError, Problem, suggestion
+from ptsam_auto.files import read_utf8
 
 NAME = "nnunet"
 SKETCH = "dataset.json, imagesTr/NAME_0000.png and labelsTr/NAME.png (or bmp, tif, nii.gz)"
@@ -95,10 +97,10 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DatasetError(folder, [Problem(SETTINGS, "missing; expected nnU-Net's file beside imagesTr/")])
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(read_utf8(path, MOST_BYTES_OF_SETTINGS))
     except OSError as error:
         raise DatasetError(folder, [Problem(SETTINGS, f"cannot be opened: {error.strerror}")]) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(folder, [Problem(SETTINGS, f"not valid JSON: {error}")]) from error
     if not isinstance(settings, dict) or not isinstance(settings.get("labels"), dict):
         raise DatasetError(folder, [Problem(SETTINGS, 'has no "labels"; expected {"background": 0, ...}')])

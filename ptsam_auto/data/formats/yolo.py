@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-import yaml
-
+from ptsam_auto.data.formats.annotation_files import load_yaml
 from ptsam_auto.data.formats.collection import Collection
 from ptsam_auto.data.formats.drawn import BOX, Annotated, Outline, outlined
 from ptsam_auto.data.formats.layout import JUNK, Listing, relative
@@ -94,8 +93,8 @@ def _class_names(folder: Path) -> dict[str, str]:
     places = [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir())]
     for file in (file for place in places for file in (*sorted(place.glob("*.yaml")), *sorted(place.glob("*.yml")))):
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            content = load_yaml(file)
+        except (OSError, ValueError) as error:
             what = "cannot be read as YAML; expected YOLO's file with the names of the classes"
             raise DatasetError(folder, [Problem(relative(file, folder), what)]) from error
         names = content.get("names") if isinstance(content, dict) else None
