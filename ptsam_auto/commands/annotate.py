@@ -21,7 +21,7 @@ def annotate(options: AnnotateOptions, terminal: Terminal) -> None:
     """
     token, limits = token_of(options), limits_of(options)
     folder = AnnotationFolder(options.dataset, limits.pixels)
-    fit = fit_command(options, options.dataset, options.out)
+    fit = fit_command(options, folder.pairs, options.out)
     listener = server.listening(options.host, options.port)
     shelf = Shelf(options.backbone, options.device)
     earlier = [local_folder(options.specialist)] if options.specialist else fit.finished()[-1:]

@@ -30,7 +30,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
     """
     token = token_of(options)
     training = PairsFolder(options.training_images) if options.training_images else None
-    fit = fit_command(options, training.folder, options.out) if training else None
+    fit = fit_command(options, training, options.out) if training else None
     if options.out is not None and training is None:
         raise ConfigError("--out has no effect without a folder to train on. Add --training-images DIR.")
     listener = server.listening(options.host, options.port)
@@ -67,7 +67,7 @@ def token_of(options: PageOptions) -> str | None:
         if not options.network:
             raise ConfigError(
                 f"--host {options.host} may be reached by other machines, without encryption.\n"
-                "If that is meant, add --network and --token-file FILE. A tunnel is safer: ssh -L 8300:localhost:8300 HOST"
+                "If that is meant, add --network and --token-file FILE. Safer is ssh -L 8300:localhost:8300 THIS_MACHINE"
             )
         if options.token_file is None:
             raise ConfigError(f"--host {options.host} needs a secret. Add --token-file FILE.")
@@ -86,22 +86,24 @@ def token_of(options: PageOptions) -> str | None:
     return token
 
 
-def fit_command(options: PageOptions, dataset: Path, out: Path | None) -> FitCommand:
-    """Return how the page starts a fit."""
-    out = out if out is not None else Path(f"{dataset.resolve().name}-specialist")
+def fit_command(options: PageOptions, pairs: PairsFolder, out: Path | None) -> FitCommand:
+    """Return how the page starts a fit on a folder."""
+    out = out if out is not None else Path(f"{pairs.folder.resolve().name}-specialist")
 
-    def words(folder: Path, specialist: Path) -> Sequence[str]:
-        command = [sys.executable, "-m", "ptsam_auto.commands.fit_reported", str(folder), "--out", str(specialist)]
+    def words(specialist: Path) -> Sequence[str]:
+        command = [sys.executable, "-m", "ptsam_auto.commands.fit_reported", str(pairs.folder)]
+        command += ["--out", str(specialist)]
         command += ["--minutes", f"{options.minutes:g}", "--backbone", options.fit_backbone]
         # An image on which nothing is painted, and which is called done, shows nothing to be found.
         command += ["--allow-blank-masks", "--no-track"]
+        command += ["--foreground", "255"] if pairs.are_all_painted() else []
         command += ["--device", options.device] if options.device else []
         for path, value in options.settings.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["--set", f"{path}={text}"]
         return command
 
-    return FitCommand(dataset, out, words)
+    return FitCommand(out, words)
 
 
 def say_address(terminal: Terminal, address: str, token: str | None) -> None:

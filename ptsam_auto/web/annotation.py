@@ -139,7 +139,7 @@ class AnnotationFolder:
     def listed(self) -> list[dict[str, Any]]:
         """Return name and state of each image: those to paint next first, if that is known."""
         states = self.states()
-        rank = {name: place for place, name in enumerate(self.order)}
+        rank = {name: place for place, name in enumerate(name for name in self.order if states.get(name) != "done")}
         names = sorted(states, key=lambda name: (states[name] == "done", rank.get(name, len(rank)), name))
         return [
             {"name": name, "state": states[name], "rank": rank[name] + 1 if name in rank else None} for name in names

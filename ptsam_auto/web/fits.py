@@ -36,14 +36,12 @@ class FitCommand:
     """How a fit is started.
 
     Args:
-        dataset: Folder of annotated images.
         out: Folder of the first specialist; those that follow have the same name with a number.
-        words: Returns the command for a dataset and an output folder.
+        words: Returns the command for an output folder.
     """
 
-    dataset: Path
     out: Path
-    words: Callable[[Path, Path], Sequence[str]]
+    words: Callable[[Path], Sequence[str]]
 
     def finished(self) -> list[Path]:
         """Return the specialists of earlier fits, the oldest first."""
@@ -138,7 +136,7 @@ class Fits:
             self.progress = Progress("running", out.name, masks, started=time.monotonic())
             self._stopping = False
             self._process = subprocess.Popen(
-                [*self.command.words(self.command.dataset, out)],
+                [*self.command.words(out)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -166,8 +164,9 @@ class Fits:
         """Follow a fit to its end."""
         progress = self.progress
         assert process.stdout is not None
-        for line in process.stdout:
-            self._read(line, progress)
+        with process.stdout as lines:
+            for line in lines:
+                self._read(line, progress)
         code = process.wait()
         progress.stage = progress.note = ""
         progress.done = progress.total = 0

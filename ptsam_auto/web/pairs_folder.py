@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ptsam_auto.data.formats import listed, pairs
 from ptsam_auto.data.formats.layout import Listing, MaskFile, MaskSource, ObjectMasks, subfolder, visible
 from ptsam_auto.data.names import IMAGE_FOLDERS, MASK_FOLDERS, stem
-from ptsam_auto.data.raster import decode
+from ptsam_auto.data.raster import HEADER_BYTES, decode
 from ptsam_auto.errors import DatasetError, OutputError
 from ptsam_auto.files import replacing
 from ptsam_auto.web.uploads import Uploaded
 
 REPLACED = ".replaced"  # Subfolder of the masks with the masks that were replaced.
+PAINTED = "ptsam-auto painted"  # Text chunk of the PNG masks that are written here: 255 is foreground in them.
 
 
 class PairsFolder:
@@ -57,6 +59,11 @@ class PairsFolder:
         """Return the images that have a mask."""
         return {entry.image.files[0] for entry in self.listing().entries}
 
+    def are_all_painted(self) -> bool:
+        """Return whether all masks were written here, so that it is certain that 255 is foreground."""
+        files = [file for entry in self.listing().entries for file in _files_of(entry.mask)]
+        return all(PAINTED.encode() in _beginning(file) for file in files)
+
     def write_mask(self, image: Path, mask: np.ndarray) -> Path:
         """Write the mask of an image as PNG, 0 and 255. A mask that is there already is moved to .replaced/.
 
@@ -67,11 +74,12 @@ class PairsFolder:
         Raises:
             OutputError: The folder cannot be written to.
         """
-        path = self.masks / f"{stem(image)}.png"
+        path, info = self.masks / f"{stem(image)}.png", PngInfo()
+        info.add_text(PAINTED, "0 is background, 255 is foreground")
         try:
             self.masks.mkdir(parents=True, exist_ok=True)
             with replacing(path) as unfinished:
-                Image.fromarray(mask.astype(np.uint8) * 255).save(unfinished, "PNG")
+                Image.fromarray(mask.astype(np.uint8) * 255).save(unfinished, "PNG", pnginfo=info)
                 old = {*_files_of(self.source_of(image)), *([path] if path.exists() else [])}
                 # Nothing is moved before the new mask is written in full.
                 self._keep(one for one in old if not filecmp.cmp(one, unfinished, shallow=False))
@@ -126,6 +134,11 @@ class PairsFolder:
                 number += 1
             shutil.copy2(mask, free)
             mask.unlink()
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(HEADER_BYTES)
 
 
 def _known(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -7,8 +7,8 @@ import pytest
 
 from ptsam_auto.web.limits import Limits
 from ptsam_auto.web.work import Admission, OneAtATime
-from tests.web.sites import client, png
 from tests.toys import sample
+from tests.web.sites import client, png
 
 SECRET = "0123456789abcdef"
 

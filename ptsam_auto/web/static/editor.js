@@ -38,7 +38,7 @@ export class Editor extends EventTarget {
 
   /** Show nothing. */
   close() {
-    Object.assign(this, { picture: null, width: 0, height: 0, probability: null, base: null, edits: null, mask: null });
+    Object.assign(this, { item: null, picture: null, width: 0, height: 0, probability: null, base: null, edits: null, mask: null });
     Object.assign(this, { overlay: null, unsure: null, undone: [], done: [], stroke: null, cursor: null, key: null });
     this.polygon = [];
     this.draw();
@@ -50,7 +50,6 @@ export class Editor extends EventTarget {
    * @param layers base (a mask of 0 and 1, or null), probability (0 to 255, or null), edits (or null).
    */
   open(picture, { base = null, probability = null, edits = null, undone = [], done = [] } = {}) {
-    const same = this.picture && this.width === picture.width && this.height === picture.height && this.isOpen;
     this.close();
     this.picture = picture;
     this.width = picture.width;
@@ -65,7 +64,7 @@ export class Editor extends EventTarget {
     this.overlay.width = this.width;
     this.overlay.height = this.height;
     this.#rebase();
-    if (!same || !this.fitted) this.fit();
+    this.fit();
     this.dispatchEvent(new Event("history"));
     this.draw();
   }
