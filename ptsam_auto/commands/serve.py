@@ -67,7 +67,7 @@ def token_of(options: PageOptions) -> str | None:
         if not options.network:
             raise ConfigError(
                 f"--host {options.host} may be reached by other machines, without encryption.\n"
-                "If that is meant, add --network and --token-file FILE. Safer is ssh -L 8300:localhost:8300 THIS_MACHINE"
+                "If that is meant, add --network and --token-file FILE. Safer is ssh -L 8300:localhost:8300 MACHINE"
             )
         if options.token_file is None:
             raise ConfigError(f"--host {options.host} needs a secret. Add --token-file FILE.")

@@ -167,7 +167,8 @@ def pretending(folder, program):
 
 
 def test_a_fit_that_fails_says_why_and_leaves_nothing_behind(tmp_path):
-    program = 'print(\'{"say": "Reading"}\\n{"stage": 1}\\n{broken\\nTwo masks\\x1b[31m are missing.\'); sys.exit(1)'
+    lines = ['{"say": "Reading"}', '{"stage": 1}', "{broken", "Two masks\x1b[31m are missing."]
+    program = f"print(*{lines!r}, sep=chr(10)); sys.exit(1)"
     with client(training=PairsFolder(tmp_path / "a"), fit=pretending(tmp_path, program)) as opened:
         opened.post("/api/fits")
         failed = following(opened, "done", "failed")
@@ -177,9 +178,7 @@ def test_a_fit_that_fails_says_why_and_leaves_nothing_behind(tmp_path):
 
 
 def test_a_fit_that_is_stopped_ends_with_its_workers_and_leaves_nothing_behind(tmp_path):
-    worker = (
-        "import subprocess; worker = subprocess.Popen(['sleep', '300']); print(worker.pid, flush=True); worker.wait()"
-    )
+    worker = "import subprocess as s; one = s.Popen(['sleep', '300']); print(one.pid, flush=True); one.wait()"
     with client(training=PairsFolder(tmp_path / "a"), fit=pretending(tmp_path, worker)) as opened:
         opened.post("/api/fits")
         while not (lines := opened.get("/api/fits/current").json()["lines"]):
