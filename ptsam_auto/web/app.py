@@ -96,6 +96,7 @@ def _about(site: Site) -> About:
         mode=cast(Literal["serve", "annotate"], site.mode),
         version=version("ptsam-auto"),
         specialists=specialists,
+        chosen=chosen.name if (chosen := site.shelf.get(None)) else None,
         upload_bytes=site.limits.upload_bytes,
         pixels=site.limits.pixels,
         folder=site.training.folder.resolve().name if site.training else None,

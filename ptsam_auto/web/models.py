@@ -9,7 +9,7 @@ class Health(BaseModel):
     """Whether the server works, and how busy it is."""
 
     status: Literal["ok"] = "ok"
-    specialists: list[str] = Field(description="Names of the specialists, the newest last.")
+    specialists: list[str] = Field(description="Names of the specialists; those of fits come last.")
     running: int = Field(description="Number of computations that run: 0 or 1.")
     waiting: int = Field(description="Number of requests that wait.")
 
@@ -31,6 +31,7 @@ class About(BaseModel):
     mode: Literal["serve", "annotate"]
     version: str
     specialists: list[SpecialistInfo]
+    chosen: str | None = Field(description="Name of the specialist that is used if a request names none.")
     upload_bytes: int = Field(description="Largest request.")
     pixels: int = Field(description="Most pixels of a page of an image.")
     folder: str | None = Field(description="Name of the folder that is annotated, or of the training images.")

@@ -27,7 +27,9 @@ MaskPart = Annotated[
     UploadFile,
     File(description="The mask: an image of two values, such as PNG with 0 and 255, or COCO's run lengths as JSON."),
 ]
-SpecialistName = Annotated[str | None, Query(description="Name of the specialist. Default: the newest.")]
+SpecialistName = Annotated[
+    str | None, Query(description="Name of the specialist. Default: that of the last fit, or else the first.")
+]
 PageNumber = Annotated[int, Query(description="Page of a stack, counted from 0.", ge=0)]
 REFUSALS: dict[int | str, dict[str, Any]] = {
     int(status): {"model": Failure, "description": what}

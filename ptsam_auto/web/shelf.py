@@ -39,7 +39,7 @@ class Offered:
 
 @dataclass
 class Shelf:
-    """All specialists of a server, the newest last.
+    """All specialists of a server. One of them is used where none is named: that of the last fit, or else the first.
 
     Args:
         backbone: Path of the SAM checkpoint if the file was moved, or None.
@@ -49,9 +49,14 @@ class Shelf:
     backbone: str | None = None
     device: str | None = None
     _offered: dict[str, Offered] = field(default_factory=dict)
+    _chosen: str | None = None
 
-    def add(self, folder: Path) -> Offered:
+    def add(self, folder: Path, *, chosen: bool = False) -> Offered:
         """Load a specialist; it takes seconds.
+
+        Args:
+            folder: Its folder.
+            chosen: Whether it is used from now on where none is named.
 
         Raises:
             ConfigError: Another one has this name.
@@ -64,13 +69,14 @@ class Shelf:
         specialist = load_specialist(folder, backbone=self.backbone, device=self.device, folds=folds)
         descriptors = load_descriptors(folder, specialist.record) if folds else None
         self._offered[name] = Offered(name, specialist, descriptors)
+        if chosen or self._chosen is None:
+            self._chosen = name
         return self._offered[name]
 
     def get(self, name: str | None) -> Offered | None:
-        """Return the specialist of a name; the newest without a name; None if there is none."""
-        if name is None:
-            return next(reversed(self._offered.values()), None)
-        return self._offered.get(name)
+        """Return the specialist of a name, or the one that is used without a name; None if there is none."""
+        name = self._chosen if name is None else name
+        return self._offered.get(name) if name is not None else None
 
     def __iter__(self) -> Iterator[Offered]:
         """Iterate over the specialists."""

@@ -85,7 +85,7 @@ class Site:
 
     def _fitted(self, folder: Path) -> None:
         """Offer the specialist of a fit. It is called in a thread of its own."""
-        offered = self.shelf.add(folder)
+        offered = self.shelf.add(folder, chosen=True)
         if self._loop:
             self._loop.call_soon_threadsafe(self._order, offered)
 

@@ -143,7 +143,8 @@ async function open(item) {
   showUncertaintyNote();
   $("objects").textContent = "No mask yet.";
   $("expected").textContent = "";
-  $("histogram").hidden = $("areas").hidden = true;
+  $("histogram").toggleAttribute("hidden", true);
+  $("areas").hidden = true;
   $("saved").textContent = $("saved-as").textContent = "";
   $("empty").hidden = true;
   say("");
@@ -263,7 +264,7 @@ async function countNow() {
   $("objects").textContent = found.objects
     ? `${found.objects} object${found.objects > 1 ? "s" : ""}, ${short(middle)} ${unit} in the middle (median area), ` +
       `${(100 * found.foreground_share).toFixed(1)} % of the image. ${found.touching_border} touch the border.`
-    : "No objects.";
+    : "No objects" + (specialist()?.smallest ? ` (of at least ${specialist().smallest} px).` : ".");
   showHistogram(sorted, unit);
   $("areas").hidden = !found.objects;
   $("areas").querySelector("ol").replaceChildren(
@@ -277,8 +278,9 @@ function short(number) {
 
 function showHistogram(sorted, unit) {
   const picture = $("histogram");
-  picture.hidden = sorted.length < 5;
-  if (picture.hidden) return;
+  const few = sorted.length < 5;
+  picture.toggleAttribute("hidden", few); // An SVG has no property of this name.
+  if (few) return;
   const largest = sorted.at(-1), bins = new Array(16).fill(0);
   for (const area of sorted) bins[Math.min(15, Math.floor((16 * area) / largest))]++;
   const highest = Math.max(...bins);
@@ -456,7 +458,7 @@ async function loadAbout() {
     return option;
   }));
   if (about.specialists.some((one) => one.name === chosen)) $("specialist").value = chosen;
-  else if (about.specialists.length) $("specialist").value = about.specialists.at(-1).name;
+  else if (about.chosen) $("specialist").value = about.chosen;
   showSpecialist();
 }
 
