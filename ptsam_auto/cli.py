@@ -62,6 +62,19 @@ COMMANDS = (
         "starts from the beginning",
     ),
     Command(
+        "annotate",
+        options.AnnotateOptions,
+        "Paint masks in a page in the browser. A specialist is fitted after every few masks and proposes the next ones."
+        "\n\nDrafts and masks are saved at once; the same command goes on with them.",
+        "goes on with what was painted",
+    ),
+    Command(
+        "serve",
+        options.ServeOptions,
+        "Show a page in the browser to try specialists, correct masks and fit again, with an API for scripts.",
+        "shows the page again",
+    ),
+    Command(
         "evaluate",
         options.EvaluateOptions,
         "Compute the scores of a specialist on annotated images.",

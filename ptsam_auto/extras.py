@@ -2,6 +2,7 @@
 
 pip install 'ptsam-auto[track]'        MLflow
 pip install 'ptsam-auto[tune]'         Ray and Optuna: search, ablate, compare, and several workers
+pip install 'ptsam-auto[serve]'        FastAPI and uvicorn: the pages of serve and annotate
 pip install 'ptsam-auto[all]'          everything
 """
 
@@ -16,6 +17,7 @@ MODULES = {
     "tune": ("ray", "optuna"),
     "nnunet": ("nnunetv2",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "serve": ("fastapi", "uvicorn", "python_multipart"),
     "microscopes": ("liffile", "nd2", "nibabel", "pydicom"),
 }
 

@@ -22,6 +22,7 @@ FitMethodName = Literal[SamMethodName, "nnunet"]
 Adaptation = Literal["decoder", "encoder"]
 
 LARGEST_PORT = 65_535
+LOOPBACK = "127.0.0.1"
 
 DatasetArgument = Annotated[
     Path,
@@ -301,15 +302,19 @@ def _require_extras(command: str, track: bool | None, *, several_workers: bool) 
         extras.require("track", "logging to MLflow")
 
 
-def _check_backbone(name: str) -> None:
+def _check_backbone(name: str, option: str = "--backbone") -> None:
     """Check the name of a backbone, so that a typing error is found before the folder is read.
+
+    Args:
+        name: The name.
+        option: Option that gives it.
 
     Raises:
         ConfigError: It is neither a known name nor looks like a path.
     """
     known = ("auto", *defaults.families())
     if name not in known and not any(mark in name for mark in ("/", "\\", ".", ":")) and not Path(name).exists():
-        raise ConfigError(f"--backbone is {name}, which is no backbone and no file. {suggestion(name, known)}")
+        raise ConfigError(f"{option} is {name}, which is no backbone and no file. {suggestion(name, known)}")
 
 
 @dataclass(frozen=True)
@@ -632,6 +637,97 @@ class UiOptions:
             raise ConfigError(f"--port is {self.port}; expected 1 to {LARGEST_PORT}.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PageOptions:
+    """Options of the page that `serve` and `annotate` show: where it is, its limits, and how it fits."""
+
+    minutes: Annotated[float, Option("Time for a fit that the page starts, minutes.", min_value=0.1)] = 5.0
+    fit_backbone: Annotated[
+        str, Option("Backbone of a fit that the page starts, see fit --backbone. nano is the fastest.")
+    ] = "auto"
+    settings: SettingsOption = field(default_factory=dict)
+    host: Annotated[
+        str, Option("Address at which the page is shown. One that other machines can reach needs --network.")
+    ] = LOOPBACK
+    port: Annotated[int, Option("Port on this machine, 1 to 65535. 0 takes one that is free.", min_value=0)] = 8300
+    network: Annotated[
+        bool,
+        Option("Allow a --host that other machines can reach, without encryption. It needs --token-file.", "--network"),
+    ] = False
+    token_file: Annotated[
+        Path | None,
+        Option(
+            "Text file with a secret of at least 16 characters. Whoever opens the page or uses its API must give it."
+        ),
+    ] = None
+    largest_upload: Annotated[int, Option("Largest request in MB (1,000,000 bytes).", min_value=1)] = 256
+    megapixels: Annotated[float, Option("Most pixels of one page of an image, millions.", min_value=0.01)] = 36.0
+    timeout: Annotated[float, Option("Longest time for an answer, seconds.", min_value=1)] = 120.0
+    waiting: Annotated[
+        int,
+        Option(
+            "Number of requests that may wait while one is computed. Further ones are answered with 503.", min_value=0
+        ),
+    ] = 8
+    backbone: CheckpointOption = None
+    device: DeviceOption = None
+
+    def __post_init__(self) -> None:
+        extras.require("serve", "the page")
+        check_name(self.device)
+        _check_backbone(self.fit_backbone, "--fit-backbone")
+        if self.port > LARGEST_PORT:
+            raise ConfigError(f"--port is {self.port}; expected 0 to {LARGEST_PORT}.")
+
+
+@dataclass(frozen=True)
+class ServeOptions(PageOptions):
+    """Options of `serve`."""
+
+    specialists: Annotated[
+        list[Path],
+        Argument(
+            "Folders of specialists that fit has written, or ones in MLflow: models:/NAME@champion or models:/NAME/2."
+        ),
+    ]
+    training_images: Annotated[
+        Path | None,
+        Option(
+            "Folder into which corrected masks are saved, as images/ and masks/. A fit that the page starts is trained "
+            "on it. Default: none, and masks can be downloaded only."
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        Option(
+            "Output folder for the specialist of the first fit; those that follow have the same name with a number. "
+            "Default: ./NAME-specialist, where NAME is the name of the folder of training images."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class AnnotateOptions(PageOptions):
+    """Options of `annotate`."""
+
+    dataset: Annotated[Path, Argument("Folder with the images, or with the images in images/.", "FOLDER")]
+    specialist: Annotated[
+        Path | None,
+        Option("Folder of a specialist that proposes masks from the beginning. Default: the newest of --out, if any."),
+    ] = None
+    fit_every: Annotated[
+        int,
+        Option("Number of new masks after which a fit starts by itself. 0: only when you ask for it.", min_value=0),
+    ] = 4
+    out: Annotated[
+        Path | None,
+        Option(
+            "Output folder for the specialist of the first fit; those that follow have the same name with a number. "
+            "Default: ./NAME-specialist, where NAME is the name of the folder."
+        ),
+    ] = None
+
+
 @dataclass(frozen=True)
 class ExampleOptions:
     """Options of `example`."""
@@ -688,9 +784,9 @@ def check_paths(options: Any) -> None:  # noqa: ANN401 - any dataclass above
         DatasetError: Some do not exist. The error lists all of them.
         SpecialistError: The specialist is not finished, or is none.
     """
-    specialist = getattr(options, "specialist", None)
-    if specialist is not None and not specialist.as_posix().startswith(REGISTERED):
-        check_finished(specialist)
+    for specialist in (getattr(options, "specialist", None), *getattr(options, "specialists", ())):
+        if specialist is not None and not specialist.as_posix().startswith(REGISTERED):
+            check_finished(specialist)
     folders: list[Path] = []
     for name in ("dataset", "datasets", "data", "test"):
         value = getattr(options, name, None)

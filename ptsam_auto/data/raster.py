@@ -167,6 +167,32 @@ def count_pages(path: Path, *, planes: Planes = "guess") -> int:
     return pages_of_file(path, planes=planes).count
 
 
+def size_of_file(path: Path, *, planes: Planes = "guess") -> tuple[int, int]:
+    """Return height and width of a page of a file in px, from its header alone, without its orientation applied.
+
+    Args:
+        path: Path of the file, as in `decode`.
+        planes: Rule for the unnamed planes of a TIFF.
+
+    Raises:
+        DatasetError: The file cannot be opened, or its header is not valid.
+    """
+    with failures_as_problems(path):
+        if is_volume(path):
+            from ptsam_auto.data.volumes import open_volume
+
+            volume = open_volume(path)
+            return volume.shape[volume.axes.index("Y")], volume.shape[volume.axes.index("X")]
+        if not _header(path).startswith(TIFF_STARTS):
+            with Image.open(path, formats=FORMATS) as opened:
+                return opened.height, opened.width
+        from ptsam_auto.data.tiff import Stack
+
+        with tifffile.TiffFile(path) as tiff:
+            stack = Stack.of(tiff, planes)
+            return stack.shape[stack.axes.index("Y")], stack.shape[stack.axes.index("X")]
+
+
 def named_as_image(path: Path) -> bool:
     """Say whether a file's name is that of an image or mask which is read; one without an ending may be DICOM."""
     return path.name.lower().endswith((*SUFFIXES, *SLIDE_SUFFIXES)) or is_volume(path)

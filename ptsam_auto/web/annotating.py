@@ -1,0 +1,104 @@
+"""The part of the API behind `annotate`: images of a folder, drafts, masks, and proposals of the specialist."""
+
+from http import HTTPStatus
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Request
+
+from ptsam_auto.specialist.masks import reading_of
+from ptsam_auto.web import answers
+from ptsam_auto.web.annotation import AnnotationFolder, Item
+from ptsam_auto.web.models import Finished, ImageList, ImageState, Opened, Prediction, RunLengths
+from ptsam_auto.web.predicting import REFUSALS, chosen, shown
+from ptsam_auto.web.shelf import Offered
+from ptsam_auto.web.site import Site
+from ptsam_auto.web.training import check_size
+from ptsam_auto.web.uploads import mask_of_runs, runs_of_mask
+
+RUNS_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunLengths"}}},
+    }
+}
+
+
+def router(site: Site, folder: AnnotationFolder) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/api", tags=["annotate"], responses=REFUSALS)
+
+    @routes.get("/images")
+    def images() -> ImageList:
+        """List the images of the folder, those to paint next first."""
+        return ImageList(
+            images=[ImageState(**about) for about in folder.listed()],
+            left_out=[f"{problem.where}: {problem.what}" for problem in folder.left_out],
+            looked_at=site.ranked[0],
+            to_look_at=site.ranked[1],
+        )
+
+    @routes.get("/images/{name}")
+    async def opened(name: str) -> Opened:
+        """Return an image with its draft, or else its mask."""
+        return Opened(**await site.work.run(_opened, folder, _item(folder, name)))
+
+    @routes.put("/images/{name}/draft", status_code=HTTPStatus.NO_CONTENT, openapi_extra=RUNS_BODY)
+    async def draft(name: str, request: Request) -> None:
+        """Save a mask that is being painted. It is not used for a fit."""
+        item = _item(folder, name)
+        folder.save_draft(item, mask_of_runs(await request.body(), site.limits.pixels))
+
+    @routes.delete("/images/{name}/draft", status_code=HTTPStatus.NO_CONTENT)
+    def drop(name: str) -> None:
+        """Remove a draft; a mask that was there before stays."""
+        folder.drop_draft(_item(folder, name))
+
+    @routes.put("/images/{name}/mask", openapi_extra=RUNS_BODY)
+    async def finish(name: str, request: Request) -> Finished:
+        """Save a mask that is done. An old mask is kept in masks/.replaced/."""
+        item, mask = _item(folder, name), mask_of_runs(await request.body(), site.limits.pixels)
+        path = await site.work.run(_finished, folder, item, mask)
+        started = site.fit_if_due()
+        return Finished(mask=path, masks=folder.count_done(), fit_started=started)
+
+    @routes.get("/proposals/{name}")
+    async def proposal(name: str, specialist: str | None = None, uncertainty: bool = False) -> Prediction:
+        """Predict the mask of an image of the folder. The answer does not repeat the image."""
+        item, offered = _item(folder, name), chosen(site, specialist)
+        if uncertainty and not offered.has_folds:
+            raise HTTPException(422, f"{offered.name} has no models of a cross-fit, so no uncertainty.")
+        about = await site.work.run(_proposed, folder, item, offered, uncertainty)
+        return Prediction(name=item.name, page=0, pages=1, image=None, pixel_size=None, **about)
+
+    return routes
+
+
+def _item(folder: AnnotationFolder, name: str) -> Item:
+    item = folder.get(name)
+    if item is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such image in the folder.")
+    return item
+
+
+def _opened(folder: AnnotationFolder, item: Item) -> dict[str, Any]:
+    pixels, mask = folder.read(item), folder.mask(item)
+    if mask is not None and mask.shape != pixels.shape[:2]:
+        check_size(mask, pixels)
+    return {
+        "name": item.name,
+        "width": pixels.shape[1],
+        "height": pixels.shape[0],
+        "image": answers.encoded(answers.png(pixels)),
+        "state": folder.states()[item.name],
+        "mask": None if mask is None else RunLengths(**runs_of_mask(mask)),
+    }
+
+
+def _finished(folder: AnnotationFolder, item: Item, mask: np.ndarray) -> str:
+    check_size(mask, folder.read(item))
+    return folder.finish(item, mask).relative_to(folder.pairs.folder).as_posix()
+
+
+def _proposed(folder: AnnotationFolder, item: Item, offered: Offered, uncertainty: bool) -> dict[str, Any]:
+    return shown(offered, lambda: folder.read(item, reading_of(offered.specialist)), uncertainty=uncertainty)

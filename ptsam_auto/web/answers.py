@@ -1,0 +1,155 @@
+"""What the server answers: masks, probabilities and objects, as bytes of a file or as JSON."""
+
+# H W  rows and columns, px
+
+import base64
+import csv
+import io
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tifffile
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from ptsam_auto.data.raster import Pages
+from ptsam_auto.objects.exports import Coco, write_geojson, write_rois
+from ptsam_auto.objects.label_files import write_labels
+from ptsam_auto.objects.measures import Page, rows_of_objects
+from ptsam_auto.objects.pixel_size import PixelSize
+from ptsam_auto.objects.separation import ObjectSettings, separated
+
+Form = Literal["mask", "labels", "geojson", "imagej", "coco", "csv"]
+"""The forms of a mask as a file."""
+ENDINGS: dict[str, tuple[str, str]] = {
+    "mask": (".png", "image/png"),
+    "labels": ("_labels.tif", "image/tiff"),
+    "geojson": (".geojson", "application/geo+json"),
+    "imagej": ("_rois.zip", "application/zip"),
+    "coco": ("_coco.json", "application/json"),
+    "csv": ("_objects.csv", "text/csv"),
+    "probability": ("_probability.tif", "image/tiff"),
+}
+STEPS = 256  # of the probability in the page, see `in_steps`
+CLASS = "foreground"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A file.
+
+    Args:
+        name: Its name.
+        kind: Its media type.
+        content: Its bytes.
+    """
+
+    name: str
+    kind: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A mask, and what is known about its image.
+
+    Args:
+        name: Name of the image.
+        mask: Mask, H W, bool.
+        settings: How its objects are separated.
+        pixel_size: Size of a pixel, or None.
+    """
+
+    name: str
+    mask: np.ndarray
+    settings: ObjectSettings
+    pixel_size: PixelSize | None = None
+
+
+def as_file(drawn: Drawn, form: Form) -> Answer:
+    """Return a mask, or its objects, as a file."""
+    ending, kind = ENDINGS[form]
+    if form == "mask":
+        return Answer(f"{drawn.name}{ending}", kind, png(drawn.mask.astype(np.uint8) * 255))
+    page = Page(drawn.name, separated(drawn.mask, drawn.settings), pixel_size=drawn.pixel_size)
+    if form == "csv":
+        return Answer(f"{drawn.name}{ending}", kind, _table(page))
+    with tempfile.TemporaryDirectory(prefix="ptsam-auto-") as folder:
+        path = Path(folder) / "result"
+        match form:
+            case "labels":
+                write_labels(path, [page.labels], Pages(), drawn.pixel_size)
+            case "geojson":
+                write_geojson(path, page, rows_of_objects(page), CLASS)
+            case "imagej":
+                write_rois(path, [page])
+            case "coco":
+                coco = Coco(CLASS)
+                coco.add(page, drawn.name)
+                coco.write(path)
+        return Answer(f"{drawn.name}{ending}", kind, path.read_bytes())
+
+
+def probability_file(name: str, probability: np.ndarray) -> Answer:
+    """Return a map of the foreground probability as TIFF, float32."""
+    ending, kind = ENDINGS["probability"]
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, probability.astype(np.float32), compression="zlib", photometric="minisblack")
+    return Answer(f"{name}{ending}", kind, buffer.getvalue())
+
+
+def compressed_runs(mask: np.ndarray) -> dict[str, Any]:
+    """Return COCO's compressed run lengths of a mask (H W, bool), as pycocotools and detectron2 read them."""
+    encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode()}
+
+
+def summary(drawn: Drawn) -> dict[str, Any]:
+    """Return the objects of a mask: their number, their areas, and how much of the image they cover."""
+    labels = separated(drawn.mask, drawn.settings)
+    areas = np.bincount(labels.ravel())[1:]
+    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    return {
+        "objects": len(areas),
+        "touching_border": int(np.count_nonzero(border)),
+        "areas_px": areas.tolist(),
+        "areas_um2": [float(area * drawn.pixel_size.area) for area in areas] if drawn.pixel_size else None,
+        "foreground_share": float(np.count_nonzero(drawn.mask) / drawn.mask.size),
+    }
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Return an image (H W or H W 3, uint8) as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def in_steps(probability: np.ndarray) -> np.ndarray:
+    """Return a map of the probability in whole steps, H W, uint8, so that a threshold in steps gives the same mask.
+
+    For each whole number t from 1 to 255, the value is at least t exactly where the probability is above t / 256.
+    """
+    return (np.ceil(probability * np.float32(STEPS)) - 1).clip(0, STEPS - 1).astype(np.uint8)
+
+
+def packed(values: np.ndarray) -> str:
+    """Return values of uint8, row by row, compressed (zlib) and in base64: what the page unpacks."""
+    return encoded(zlib.compress(np.ascontiguousarray(values).tobytes(), 1))
+
+
+def encoded(content: bytes) -> str:
+    """Return bytes in base64."""
+    return base64.b64encode(content).decode()
+
+
+def _table(page: Page) -> bytes:
+    rows, text = rows_of_objects(page), io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else ["image", "object", "area_px"], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue().encode()
