@@ -88,7 +88,7 @@ def as_file(drawn: Drawn, form: Form) -> Answer:
             case "imagej":
                 write_rois(path, [page])
             case "coco":
-                coco = Coco(CLASS)
+                coco = Coco([CLASS])
                 coco.add(page, drawn.name)
                 coco.write(path)
         return Answer(f"{drawn.name}{ending}", kind, path.read_bytes())

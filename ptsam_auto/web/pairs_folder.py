@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ptsam_auto.data.formats import listed, pairs
 from ptsam_auto.data.formats.layout import Listing, MaskFile, MaskSource, ObjectMasks, subfolder, visible
+from ptsam_auto.data.legend import LEGEND_FILE
 from ptsam_auto.data.names import IMAGE_FOLDERS, MASK_FOLDERS, stem
 from ptsam_auto.data.raster import HEADER_BYTES, decode
 from ptsam_auto.errors import DatasetError, OutputError
@@ -150,6 +151,11 @@ def _known(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _refuse_other_layouts(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; expected a folder of images and masks.\nGive another folder.")
+    if (folder / LEGEND_FILE).exists():
+        raise OutputError(
+            f"{folder} has several classes ({LEGEND_FILE}), but the page paints one.\n"
+            "Give another folder, or paint each class in a program for images."
+        )
     try:
         layout, listing = listed(folder)
     except DatasetError:
