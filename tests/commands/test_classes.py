@@ -11,9 +11,11 @@ from PIL import Image
 from ptsam_auto import evaluate, fit, load_specialist, predict_folder
 from ptsam_auto.commands.export import export
 from ptsam_auto.commands.options import ExportOptions
-from ptsam_auto.errors import ConfigError, OutputError
+from ptsam_auto.errors import ConfigError, OutputError, SpecialistError
 from ptsam_auto.onnx.runtime import OnnxSpecialist
 from ptsam_auto.terminal import Terminal
+from ptsam_auto.web.pairs_folder import PairsFolder
+from ptsam_auto.web.shelf import Shelf
 from tests.toys import PROMPTS, sample
 
 QUICK = {"recipe.epochs": 3, "recipe.steps_per_epoch": 2, "recipe.views": 2}
@@ -85,6 +87,10 @@ def test_three_numbers_a_pixel_become_masks_objects_and_files_of_other_programs(
 
     scores = evaluate("scenes-specialist", folder)
     assert len(scores.of_classes) == 2
+    with pytest.raises(SpecialistError, match=r"finds several classes \(disc, bar\), but the page shows one"):
+        Shelf().add(tmp_path / "scenes-specialist")
+    with pytest.raises(OutputError, match="has several classes"):
+        PairsFolder(folder)
 
 
 def test_the_numbers_of_other_classes_are_not_mixed_into_a_folder(folder, toy, tmp_path):

@@ -127,7 +127,7 @@ def test_a_full_disk_is_said_of_the_mask_and_not_of_the_image(specialist, tmp_pa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(large.np, "savez_compressed", full)
-    with pytest.raises(OutputError, match=r"Cannot write .*a\.png: No space left on device"):
+    with pytest.raises(OutputError, match="The disk is full"):
         predict_source(specialist, source_of(tmp_path / "a.tif"), Destination(tmp_path / "out"))
 
 
