@@ -36,7 +36,7 @@ from ptsam_auto.compare.results import (
 )
 from ptsam_auto.compare.training import MASKS, TRAININGS, Training
 from ptsam_auto.data.split import hold_out
-from ptsam_auto.errors import ConfigError, Problem, listed
+from ptsam_auto.errors import ConfigError, DatasetError, Problem, listed
 from ptsam_auto.experiment import journal
 from ptsam_auto.experiment.backbone import choose_backbone
 from ptsam_auto.experiment.folds import DatasetRecord, Fold, NamedDataset, read_datasets
@@ -65,6 +65,7 @@ def compare(options: CompareOptions, terminal: Terminal) -> list[Result]:
     entries = entries_by_name(options.methods)
     with locked_folder(out, RECORD_FILE, "comparison"):
         datasets = read_datasets(options.datasets, options.reading(), terminal)
+        _check_one_class(datasets)
         backbone = choose_backbone(options.backbone or (preset[0] if preset else "auto"), terminal)
         workspace = Workspace(backbone, out.resolve(), options.threads, "cuda" if options.gpu else "cpu")
         settings = {**(preset[1] if preset else {}), **options.settings}
@@ -82,6 +83,17 @@ def compare(options: CompareOptions, terminal: Terminal) -> list[Result]:
         if is_wanted(options.track):
             _log(out, record, results, terminal)
     return results
+
+
+def _check_one_class(datasets: Sequence[NamedDataset]) -> None:
+    """Raise DatasetError if a dataset has several classes: most of the methods that are compared find one."""
+    problems = [
+        Problem(dataset.name, f"several classes ({', '.join(dataset.classes)}); expected one, as most methods find")
+        for dataset in datasets
+        if dataset.classes
+    ]
+    if problems:
+        raise DatasetError(None, problems, "Choose one of them with --class NAME, or leave out --classes.")
 
 
 def trainings_of(datasets: Sequence[NamedDataset], options: CompareOptions, conditions: Conditions) -> list[Training]:

@@ -22,12 +22,14 @@ class Fold:
         seed: Random seed of the split, the initial prompts and the views; 0, 1, ... for the splits of a dataset.
         train: Training images.
         held_out: Held-out images, on which the training is evaluated.
+        classes: Number of classes of the masks.
     """
 
     name: str
     seed: int
     train: tuple[Pair, ...]
     held_out: tuple[Pair, ...]
+    classes: int = 1
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,12 @@ class NamedDataset:
     Args:
         name: Name that is unique in the experiment.
         pairs: All annotated images of the folder.
+        classes: Names of several classes; () for a single class.
     """
 
     name: str
     pairs: tuple[Pair, ...]
+    classes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +96,10 @@ def read_datasets(folders: Sequence[Path], options: ReadingOptions, terminal: Te
         name = folder.resolve().name
         if name in (earlier.name for earlier in datasets):
             name = f"{name}-{dataset.fingerprint[:6]}"
-        datasets.append(NamedDataset(name, dataset.pairs))
+        classes = dataset.classes if len(dataset.classes) > 1 else ()
+        if classes:
+            terminal.say(f"{name}: the score of an image is the mean Dice over its classes ({', '.join(classes)}).")
+        datasets.append(NamedDataset(name, dataset.pairs, classes))
         if not any(pair.part for pair in dataset.pairs) and runs_of_neighbours(dataset.pairs, 2):
             terminal.say(f"{name}: the images are one sequence, so each split holds out a run of neighbours.")
     if problems:
@@ -106,5 +113,6 @@ def folds_of(datasets: Sequence[NamedDataset], splits: int, train_images: int) -
     for dataset in datasets:
         for seed in range(splits):
             train, held_out = hold_out(dataset.pairs, seed=seed)
-            folds.append(Fold(f"{dataset.name}/{seed}", seed, train[:train_images], held_out))
+            classes = max(1, len(dataset.classes))
+            folds.append(Fold(f"{dataset.name}/{seed}", seed, train[:train_images], held_out, classes))
     return tuple(folds)

@@ -56,7 +56,7 @@ class FoldRun:
         group: WorkerGroup = SINGLE_WORKER,
     ) -> None:
         self.fold = fold
-        job = Job(workspace.backbone, settings, fold.train, fold.seed)
+        job = Job(workspace.backbone, settings, fold.train, fold.seed, classes=fold.classes)
         self.run = Run(job, workspace.device, workspace.bank, group)
         self._held_out = HeldOut(workspace.bank, workspace.backbone.sha256, fold.held_out)
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -169,3 +170,20 @@ def test_settings_that_exclude_each_other_are_refused():
     with pytest.raises(ConfigError):
         settings(**{"method.encoder_prompts": 2})
     assert QUICK["recipe.views"] == 2
+
+
+def test_a_trial_on_several_classes_has_prompts_for_each(tmp_path, toy):
+    def halved(pair):
+        def load():
+            one = pair.load()
+            numbers = one.mask.astype(np.uint8)
+            numbers[:, 32:] *= 2  # The right half of each disc is another class.
+            return replace(one, mask=numbers)
+
+        return load
+
+    fold = replace(folds(halved)[0], classes=2)
+    *_, report = run_trial(0, settings(), task(tmp_path, toy, of=[fold]))
+    (alone,) = {report.trainable for report in run_trial(1, settings(), task(tmp_path, toy, of=folds()[:1]))}
+    assert report.trainable == 2 * alone
+    assert 0 <= report.rung.folds["discs/0"] <= 1
