@@ -21,7 +21,8 @@ from ptsam_auto.compare.presets import PRESETS
 from ptsam_auto.compare.record import Event, Failed, Finished, TrainingKey
 from ptsam_auto.compare.results import Result, mean_and_std, not_significantly_worse, results_of, table_2
 from ptsam_auto.compare.training import Outcome, Training, train
-from ptsam_auto.errors import ConfigError, OutputError
+from ptsam_auto.data.render import write_example
+from ptsam_auto.errors import ConfigError, DatasetError, OutputError
 from ptsam_auto.experiment import journal
 from ptsam_auto.experiment.folds import Fold, NamedDataset
 from ptsam_auto.experiment.workspace import Workspace
@@ -261,3 +262,10 @@ def test_every_entry_has_settings_on_every_backbone(monkeypatch):
     for family in defaults.families():
         for entry in ENTRIES.values():
             entry.trainer(conditions(family, {"recipe.views": 4, "recipe.epochs": 3}, monkeypatch))
+
+
+def test_several_classes_are_refused_before_any_training(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_example(tmp_path / "cells", count=2, classes=True)
+    with pytest.raises(DatasetError, match=r"several classes \(cell, debris, speck\); expected one"):
+        compare([tmp_path / "cells"], backbone=toy, track=False, classes=True)
