@@ -82,6 +82,7 @@ def look_through(folder: Path, options: ReadingOptions, progress: Callable[[int,
         first = _inspected(folder, listing, options, reading, None)
         reading = images.ranged([looked.facts for looked in first.looked], reading)
     inspection = _inspected(folder, listing, options, reading, progress)
+    notes: list[str] = []
     decision = decide(
         [
             looked.mask
@@ -89,7 +90,7 @@ def look_through(folder: Path, options: ReadingOptions, progress: Callable[[int,
             if isinstance(looked.entry.mask, MaskFile) and looked.entry.mask.meaning is None
         ],
         options,
-        legend=_legend(folder, listing, options),
+        legend=_legend(folder, listing, options, notes),
     )
     pairs = inspection.pairs(decision.meaning)
     problems = [*listing.problems, *inspection.problems, *decision.problems]
@@ -119,7 +120,7 @@ def look_through(folder: Path, options: ReadingOptions, progress: Callable[[int,
         split=grouping.split if grouping else "",
         unmasked=listing.unmasked,
         left_out=(*listing.left_out, *inspection.repeated),
-        notes=(*listing.notes, *decision.notes, *images.notes(facts)),
+        notes=(*listing.notes, *notes, *decision.notes, *images.notes(facts)),
     )
     ordered = tuple(sorted(grouped_pairs, key=lambda pair: pair.name))
     dataset = Dataset(folder, layout.NAME, ordered, understanding, listing.classes or decision.classes)
@@ -129,10 +130,22 @@ def look_through(folder: Path, options: ReadingOptions, progress: Callable[[int,
     return Findings(dataset, tuple(problems), advice, tuple(inspection.looked), decision.meaning)
 
 
-def _legend(folder: Path, listing: Listing, options: ReadingOptions) -> dict[str, tuple[str, ...]] | None:
-    """Return the legend of the mask values: classes.json, unless the user or the layout says what they are."""
-    stated = options.foreground or options.background or options.ignore or listing.classes
-    legend = None if stated else read_legend(folder)
+def _legend(
+    folder: Path, listing: Listing, options: ReadingOptions, notes: list[str]
+) -> dict[str, tuple[str, ...]] | None:
+    """Return the legend of the mask values: classes.json, unless the user or the layout says what they are.
+
+    A file of this name that is no legend may be another program's, so it is only an error if the user asks for classes.
+    """
+    if options.foreground or options.background or options.ignore or listing.classes:
+        return None
+    try:
+        legend = read_legend(folder)
+    except DatasetError as error:
+        if options.classes:
+            raise
+        notes.append(f"{LEGEND_FILE} is not used as a legend: {error.problems[0].what}.")
+        return None
     if legend and options.categories:
         unknown = [name for name in options.categories if name not in legend]
         if unknown:

@@ -13,6 +13,7 @@ EXPECTED = (
     "value is a number or a colour such as #ff0000"
 )
 MOST_BYTES = 1_000_000
+VALUE_KEYS = ("value", "color", "colour", "id")
 
 
 def read_legend(folder: Path) -> dict[str, tuple[str, ...]] | None:
@@ -41,6 +42,8 @@ def read_legend(folder: Path) -> dict[str, tuple[str, ...]] | None:
 def _legend(content: Any) -> dict[str, tuple[str, ...]]:  # noqa: ANN401 - JSON
     if isinstance(content, dict) and set(content) == {"classes"}:
         content = content["classes"]
+    if isinstance(content, list) and all(isinstance(one, dict) for one in content):
+        return _described(content)
     if isinstance(content, list):
         content = {str(value): name for value, name in enumerate(content)}
     if not isinstance(content, dict):
@@ -51,6 +54,17 @@ def _legend(content: Any) -> dict[str, tuple[str, ...]]:  # noqa: ANN401 - JSON
             named[name] = (*named.get(name, ()), value)
         return named
     return {name: _texts(name, value) for name, value in content.items()}
+
+
+def _described(classes: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return the legend of a list such as [{"name": "cell", "value": 1}, ...], where a colour may be the value."""
+    legend = {}
+    for one in classes:
+        value = next((one[key] for key in VALUE_KEYS if key in one), None)
+        if not isinstance(one.get("name"), str) or value is None:
+            raise ValueError(f"an entry has no name, or none of {', '.join(VALUE_KEYS)}")
+        legend[one["name"]] = _texts(one["name"], value)
+    return legend
 
 
 def _is_value(text: str) -> bool:

@@ -110,15 +110,16 @@ def decide(
     if unclear:
         return unclear
     masks = harmonised(masks)
-    if legend:
-        return _by_legend(masks, legend)
+    by_legend = _by_legend(masks, legend) if legend else None
+    if by_legend:
+        return by_legend
+    notes = ["the legend is not used: the masks do not have its values."] if legend else []
     foreground, background, ignored = (
         [parsed(text) for text in texts] for texts in (options.foreground, options.background, options.ignore)
     )
     unknown = [value for value in (*foreground, *background, *ignored) if not _resolved(value, masks)]
     if unknown:
         return _ask(masks, f"no mask holds the value {', '.join(map(str, unknown))}")
-    notes: list[str] = []
     marked, unmarked, unused = (
         tuple(v for one in part for v in _resolved(one, masks)) for part in (foreground, background, ignored)
     )
@@ -139,8 +140,8 @@ def decide(
     return Decision(meaning, notes=tuple(notes), lines=_lines(masks, meaning))
 
 
-def _by_legend(masks: Sequence[MaskValues], legend: Mapping[str, tuple[str, ...]]) -> Decision:
-    """Return the meaning that the folder's legend states."""
+def _by_legend(masks: Sequence[MaskValues], legend: Mapping[str, tuple[str, ...]]) -> Decision | None:
+    """Return the meaning that the folder's legend states; None if it is about other masks."""
     parts: dict[str, tuple[Value, ...]] = {}
     for name, texts in legend.items():
         parts[name] = tuple(value for text in texts for value in _resolved(parsed(text), masks))
@@ -151,6 +152,8 @@ def _by_legend(masks: Sequence[MaskValues], legend: Mapping[str, tuple[str, ...]
     if BLACK not in named:
         background = (*background, BLACK)
     rest = [value for mask in masks for value in mask.values if not mask.is_one_of(value, (*named, *background))]
+    if rest and (len(classes) < 2 or not any(classes.values())):
+        return None
     if rest:
         found = ", ".join(dict.fromkeys(_shown(value, masks) for value in rest))
         return _ask(masks, f"the value {found} is in the masks, but not in the legend ({', '.join(legend)})")

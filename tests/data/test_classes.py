@@ -57,6 +57,7 @@ def read(folder, options=CLASSES):
         {"debris": 200, "cell": 100},
         {"0": "background", "100": "cell", "200": "debris"},
         {"classes": {"cell": [100], "debris": [200]}},
+        [{"name": "cell", "value": 100}, {"name": "debris", "color": "#c8c8c8"}],
     ],
 )
 def test_a_legend_names_the_values_of_the_masks(tmp_path, legend):
@@ -85,16 +86,26 @@ def test_a_legend_may_be_a_list_and_leave_a_class_out(tmp_path):
     [
         ('{"cell": true}', "the value of cell is True"),
         ("{}", "names no class"),
+        ('[{"title": "cell"}]', "an entry has no name"),
         ("[[[", "classes.json"),
         ("[" * 100_000, "classes.json"),
-        ('{"cell": 1}', "value 2 is in the masks, but not in the legend"),
+        ('{"cell": 1, "fibre": 3}', "value 2 is in the masks, but not in the legend"),
     ],
 )
 def test_a_legend_that_is_wrong_is_refused(tmp_path, content, message):
     write_label_images(tmp_path)
     (tmp_path / "classes.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
-        read_folder(tmp_path)
+        read_folder(tmp_path, CLASSES)
+
+
+@pytest.mark.parametrize("content", ['{"version": "1.0", "labels": [1]}', '{"cell": 1}', "not JSON"])
+def test_another_programs_classes_json_does_not_spoil_a_folder_of_masks(tmp_path, content):
+    write_label_images(tmp_path, (0, 255, 255))
+    (tmp_path / "classes.json").write_text(content)
+    dataset, masks = read(tmp_path, ReadingOptions())
+    assert (dataset.classes, masks[0].dtype, masks[0].sum()) == ((), bool, 675)
+    assert any("legend" in line and "not used" in line for line in dataset.understanding.lines())
 
 
 def test_values_without_names_are_classes_if_the_user_says_so(tmp_path):
