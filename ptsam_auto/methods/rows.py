@@ -1,6 +1,6 @@
 """Predicts an image from top to bottom, so that neither the image nor its maps need to fit into memory."""
 
-# H W size of an image, px  h rows of a part, px
+# H W size of an image, px  C classes  h rows of a part, px
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def predicts_by_rows(mixture: Mixture) -> bool:
 
 
 def probability_rows(mixture: Mixture, image: Pixels, start: int = 0) -> Iterator[np.ndarray]:
-    """Yield the foreground probability in parts, each h W, float32, 0 to 1, from row `start` to the last row.
+    """Yield the foreground probability in parts, each h W or C h W, float32, 0 to 1, from row `start` to the last row.
 
     The numbers are those of `Mixture.probability`, bit by bit.
 
@@ -37,14 +37,15 @@ def probability_rows(mixture: Mixture, image: Pixels, start: int = 0) -> Iterato
     waiting = [next(rows)[0] for rows in parts]
     done = start
     while True:
-        count = min(map(len, waiting))
-        total = waiting[0][:count]
+        count = min(rows.shape[-2] for rows in waiting)
+        total = waiting[0][..., :count, :]
         for rows in waiting[1:]:
-            total = total + rows[:count]
+            total = total + rows[..., :count, :]
         yield total
         done += count
         if done == height:
             return
         waiting = [
-            rows[count:] if len(rows) > count else next(part)[0] for rows, part in zip(waiting, parts, strict=True)
+            rows[..., count:, :] if rows.shape[-2] > count else next(part)[0]
+            for rows, part in zip(waiting, parts, strict=True)
         ]

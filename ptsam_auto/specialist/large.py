@@ -4,7 +4,7 @@ The rows that are finished are kept in a hidden folder beside the mask until all
 as that of a prediction of the whole image, bit by bit.
 """
 
-# H W size of an image, px  h rows of a part, px
+# H W size of an image, px  C classes  h rows of a part, px
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +20,10 @@ from ptsam_auto.data.new_images import Source
 from ptsam_auto.data.regions import opened, size_of
 from ptsam_auto.files import replacing, write_json
 from ptsam_auto.methods.rows import predicts_by_rows, probability_rows
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.specialist.artifact import Specialist
-from ptsam_auto.specialist.png import write_grey_rows
+from ptsam_auto.specialist.png import write_rows
+from ptsam_auto.specialist.report import class_palette
 
 LARGE = 5_000**2  # px; from this size on, an image is predicted by rows
 ABOUT, ENDING = "about.json", ".rows"
@@ -53,8 +55,7 @@ class LargeResult:
 def is_large(specialist: Specialist, source: Source) -> bool:
     """Return whether an image is predicted by rows: whether it is large, and the specialist can do so.
 
-    Predictions that need the whole image (flips and turns) are never made by rows; nor are those of several classes and
-    of nnU-Net.
+    Predictions that need the whole image (flips and turns) are never made by rows; nor is nnU-Net.
 
     Raises:
         DatasetError: The file cannot be opened.
@@ -62,7 +63,7 @@ def is_large(specialist: Specialist, source: Source) -> bool:
     size = size_of(source.image)
     if size is None or size[0] * size[1] < LARGE:
         return False
-    return not specialist.tta and not specialist.classes and predicts_by_rows(specialist.model)
+    return not specialist.tta and predicts_by_rows(specialist.model)
 
 
 def predict_large(
@@ -92,12 +93,15 @@ def predict_large(
         if done < height:
             for probability in probability_rows(specialist.model, pixels, done):
                 kept = probability if result.probability else None
-                rows.add(done, probability > result.threshold, kept)
-                done += len(probability)
+                rows.add(done, decided(probability, result.threshold), kept)
+                done += probability.shape[-2]
                 progress(done / height)
     if result.probability:
-        _write_probability(result.probability, rows, (height, width), result.probability_texts)
-    write_grey_rows(result.mask, width, height, rows.masks(width), result.mask_texts)
+        _write_probability(result.probability, rows, len(specialist.classes), (height, width), result.probability_texts)
+    if specialist.classes:
+        write_rows(result.mask, width, height, rows.numbers(), result.mask_texts, class_palette())
+    else:
+        write_rows(result.mask, width, height, rows.masks(width), result.mask_texts)
     rows.remove()
     return height, width
 
@@ -123,8 +127,8 @@ class _Rows:
         return done
 
     def add(self, start: int, mask: np.ndarray, probability: np.ndarray | None) -> None:
-        """Keep a part, h W, whose first row is `start`."""
-        arrays = {"mask": np.packbits(mask, axis=1)}
+        """Keep a part, h W and h W or C h W, whose first row is `start`."""
+        arrays = {"mask": np.packbits(mask, axis=1)} if mask.dtype == bool else {"numbers": mask}
         if probability is not None:
             arrays["probability"] = probability
         path = self._folder / f"{start:08d}-{start + len(mask):08d}.npz"
@@ -136,9 +140,14 @@ class _Rows:
         for part in self._read("mask"):
             yield np.unpackbits(part, axis=1, count=width) * np.uint8(255)
 
-    def probabilities(self) -> Iterator[np.ndarray]:
-        """Yield the map of the probability in parts, h W, float32."""
-        yield from self._read("probability")
+    def numbers(self) -> Iterator[np.ndarray]:
+        """Yield the mask of several classes in parts, h W, uint8, class numbers."""
+        yield from self._read("numbers")
+
+    def probabilities(self, number: int | None) -> Iterator[np.ndarray]:
+        """Yield the map of the probability in parts, h W, float32; that of a class by its number, counted from 0."""
+        for part in self._read("probability"):
+            yield part if number is None else part[number]
 
     def remove(self) -> None:
         """Remove the folder; anything in it that is not ours stays."""
@@ -167,21 +176,22 @@ class _Rows:
             return None
 
 
-def _write_probability(path: Path, rows: _Rows, shape: tuple[int, int], texts: Mapping[str, str]) -> None:
-    """Write the map as TIFF with tiles, atomically."""
+def _write_probability(path: Path, rows: _Rows, classes: int, shape: tuple[int, int], texts: Mapping[str, str]) -> None:
+    """Write the map as TIFF with tiles, atomically; with several classes a page for each."""
+    pages: list[int | None] = list(range(classes)) if classes else [None]
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as unfinished:
         tifffile.imwrite(
             unfinished,
-            _tiles(rows.probabilities()),
-            shape=shape,
+            (tile for page in pages for tile in _tiles(rows.probabilities(page))),
+            shape=(classes, *shape) if classes else shape,
             dtype=np.float32,
             tile=(TILE, TILE),
             compression="zlib",
             photometric="minisblack",
             description=json.dumps(dict(texts)),
             metadata=None,
-            bigtiff=4 * shape[0] * shape[1] > BIG_TIFF,
+            bigtiff=4 * len(pages) * shape[0] * shape[1] > BIG_TIFF,
         )
 
 

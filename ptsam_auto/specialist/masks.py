@@ -31,7 +31,7 @@ from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.expected_table import row_metadata
 from ptsam_auto.specialist.large import LargeResult, Progress, is_large, predict_large
 from ptsam_auto.specialist.png import read_texts
-from ptsam_auto.specialist.report import class_colour, overlay
+from ptsam_auto.specialist.report import class_palette, overlay
 from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
 PROBABILITY = "probability"  # Subfolder of the maps of the foreground probability.
@@ -246,9 +246,8 @@ def _write_mask(path: Path, mask: np.ndarray, metadata: dict[str, str]) -> None:
     if mask.dtype == bool:
         _write(path, mask.astype(np.uint8) * 255, metadata)
         return
-    colours = [0, 0, 0] + [part for number in range(1, 256) for part in class_colour(number)]
     picture = Image.fromarray(mask)
-    picture.putpalette(colours)  # The pixels stay the class numbers.
+    picture.putpalette(class_palette())  # The pixels stay the class numbers.
     _write_picture(path, picture, metadata)
 
 

@@ -10,13 +10,20 @@ import numpy as np
 from ptsam_auto.files import replacing
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-EIGHT_BIT_GREY = bytes([8, 0, 0, 0, 0])  # depth, colour type, compression, filter, interlace
+GREY, PALETTE = (bytes([8, kind, 0, 0, 0]) for kind in (0, 3))  # depth, colour type, compression, filter, interlace
 NO_FILTER = 0  # at the start of each row
 LONGEST_TEXT = 10_000  # bytes of a chunk that is read
 
 
-def write_grey_rows(path: Path, width: int, height: int, rows: Iterable[np.ndarray], texts: Mapping[str, str]) -> None:
-    """Write an 8-bit grey PNG atomically.
+def write_rows(
+    path: Path,
+    width: int,
+    height: int,
+    rows: Iterable[np.ndarray],
+    texts: Mapping[str, str],
+    palette: bytes | None = None,
+) -> None:
+    """Write an 8-bit PNG atomically, grey or with a palette.
 
     Args:
         path: The file.
@@ -24,13 +31,16 @@ def write_grey_rows(path: Path, width: int, height: int, rows: Iterable[np.ndarr
         height: Height of the image, px.
         rows: Parts of the image from top to bottom, each h width, uint8.
         texts: Texts of the metadata, in Latin-1; they stand before the pixels.
+        palette: Red, green and blue of each value, or None for grey.
 
     Raises:
         OSError: The file cannot be written.
     """
     with replacing(path) as unfinished, unfinished.open("wb") as file:
         file.write(SIGNATURE)
-        file.write(_chunk(b"IHDR", struct.pack(">II", width, height) + EIGHT_BIT_GREY))
+        file.write(_chunk(b"IHDR", struct.pack(">II", width, height) + (PALETTE if palette else GREY)))
+        if palette:
+            file.write(_chunk(b"PLTE", palette))
         for key, value in texts.items():
             file.write(_chunk(b"tEXt", f"{key}\0{value}".encode("latin-1")))
         compressor = zlib.compressobj()

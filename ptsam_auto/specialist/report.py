@@ -159,6 +159,11 @@ def class_colour(number: int) -> tuple[int, int, int]:
     return CLASS_COLOURS[(int(number) - 1) % len(CLASS_COLOURS)]
 
 
+def class_palette() -> bytes:
+    """Return red, green and blue of each value of a mask of class numbers: 0 is black."""
+    return bytes([0, 0, 0] + [part for number in range(1, 256) for part in class_colour(number)])
+
+
 def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """Return a figure of the loss over the steps, as SVG text: with its parts for one member, or one line per member.
 

@@ -14,7 +14,7 @@ from ptsam_auto.data.new_images import source_of
 from ptsam_auto.errors import OutputError
 from ptsam_auto.specialist import large, masks
 from ptsam_auto.specialist.masks import Destination, predict_source
-from ptsam_auto.specialist.png import read_texts, write_grey_rows
+from ptsam_auto.specialist.png import read_texts, write_rows
 from tests.toys import write_folder
 
 QUICK = {"recipe.epochs": 2, "recipe.steps_per_epoch": 5, "recipe.views": 2, "method.tiles": 2}
@@ -143,7 +143,7 @@ def test_flips_and_turns_overlays_and_uncertainty_need_the_whole_image(specialis
 
 def test_a_png_by_rows_is_read_by_others_and_its_texts_are_found(tmp_path):
     rows = [np.full((n, 5), value, np.uint8) for n, value in ((2, 0), (1, 255), (3, 7))]
-    write_grey_rows(tmp_path / "a.png", 5, 6, rows, {"ptsam-auto specialist": "abc"})
+    write_rows(tmp_path / "a.png", 5, 6, rows, {"ptsam-auto specialist": "abc"})
     with Image.open(tmp_path / "a.png") as opened:
         assert opened.mode == "L"
         assert np.array_equal(np.asarray(opened), np.concatenate(rows))
@@ -153,7 +153,7 @@ def test_a_png_by_rows_is_read_by_others_and_its_texts_are_found(tmp_path):
 
 def test_the_mask_of_a_slide_that_no_picture_library_opens_is_recognised_as_ours(tmp_path):
     path = tmp_path / "a.png"
-    write_grey_rows(path, 30_000, 1, [np.zeros((1, 30_000), np.uint8)], {"ptsam-auto specialist": "abc"})
+    write_rows(path, 30_000, 1, [np.zeros((1, 30_000), np.uint8)], {"ptsam-auto specialist": "abc"})
     content = bytearray(path.read_bytes())
     content[20:24] = struct.pack(">I", 30_000)  # its height
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
@@ -161,3 +161,20 @@ def test_the_mask_of_a_slide_that_no_picture_library_opens_is_recognised_as_ours
     with pytest.raises(Image.DecompressionBombError):
         Image.open(path)
     assert masks._read_metadata(path)[0] == "abc"
+
+
+def test_a_large_image_of_several_classes_has_the_numbers_that_it_would_have_as_a_whole(tmp_path, toy, monkeypatch):
+    folder = write_folder(tmp_path / "discs", 4)
+    for path in (folder / "masks").iterdir():
+        mask = np.asarray(Image.open(path)) // 255
+        mask[:, 32:] *= 2  # The right half of a disc is another class.
+        Image.fromarray(mask).save(path)
+    made = fit(folder, out=tmp_path / "made", backbone=toy, settings=QUICK, folds=2, track=False, classes=True)
+    tifffile.imwrite(tmp_path / "a.tif", image(), tile=(32, 48), photometric="rgb")
+    whole = predicted(made, tmp_path / "a.tif", tmp_path / "whole")
+    monkeypatch.setattr(large, "LARGE", 1)
+    by_rows = predicted(made, tmp_path / "a.tif", tmp_path / "rows")
+    assert whole[0].max() == 2
+    assert np.array_equal(by_rows[0], whole[0])
+    assert np.array_equal(by_rows[1], whole[1])
+    assert by_rows[1].shape == (2, HEIGHT, WIDTH)
