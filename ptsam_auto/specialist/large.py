@@ -133,7 +133,7 @@ class _Rows:
             arrays["probability"] = probability
         path = self._folder / f"{start:08d}-{start + len(mask):08d}.npz"
         with replacing(path) as unfinished, unfinished.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # numpy's types do not know this use
+            np.savez_compressed(file, **arrays)
 
     def masks(self, width: int) -> Iterator[np.ndarray]:
         """Yield the mask in parts, h W, uint8, 0 and 255."""
