@@ -110,7 +110,7 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path, content):
 
 
 def test_a_tiny_vit_is_exported_for_batches_of_any_size(tiny, tmp_path):
-    """Its pieces for the cache of a CPU once fixed the size of the batch, and made the network hundreds of times as long."""
+    """Its pieces for the cache of a CPU fixed the size of the batch, and made the network hundreds of times as long."""
     encoder = _Encoder(PromptFreeSam(load(tiny).sam)).eval()
     size = encoder.model.image_size
     images = torch.rand(3, 3, size, size)
@@ -129,7 +129,7 @@ def test_a_tiny_vit_is_exported_for_batches_of_any_size(tiny, tmp_path):
     [
         ({}, "export needs to know what to write: --onnx DIR, --bioimageio FILE.zip, or both."),
         ({"bioimageio": Path("a.tar")}, "--bioimageio is a.tar; expected a file that ends in .zip."),
-        ({"bioimageio": Path("a.zip"), "images": [Path("b")]}, "--images has no effect without --onnx; a package has a"),
+        ({"bioimageio": Path("a.zip"), "images": [Path("b")]}, "--images has no effect without --onnx"),
     ],
 )
 def test_options_that_do_not_fit_are_said_at_once(options, message):
