@@ -96,15 +96,17 @@ def compare(folder: Path) -> None:
 
 def write_mosaic(path: Path, side: int) -> None:
     """Write rendered images side by side as a TIFF file, without ever holding all of it."""
+    import zlib
+
     import numpy as np
     import tifffile
 
     from ptsam_auto.data.render import EXAMPLE_SIZE, render_example
 
-    rendered = [render_example(index).image for index in range(RENDERED)]
+    rendered = [zlib.compress(render_example(index).image.tobytes()) for index in range(RENDERED)]
     across = -(-side // EXAMPLE_SIZE)
 
-    def tiles() -> Iterator[np.ndarray]:
+    def tiles() -> Iterator[bytes]:
         for row in range(across):
             for column in range(across):
                 yield rendered[(3 * row + column) % RENDERED]

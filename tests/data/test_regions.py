@@ -31,7 +31,7 @@ def tiled(**options):
     return {"tile": (32, 48), "photometric": "rgb", **options}
 
 
-GREY = {"photometric": "minisblack"}
+CHANNELS = {"photometric": "minisblack", "metadata": {"axes": "CYX"}}
 STORED = {
     "tiles": (picture(), tiled(compression="zlib")),
     "JPEG tiles": (picture(), tiled(compression="jpeg")),
@@ -42,14 +42,8 @@ STORED = {
     "grey, 16 bits": (picture(np.uint16)[..., 0], {"tile": (32, 32), "photometric": "minisblack"}),
     "white is zero": (picture()[..., 0], {"tile": (32, 32), "photometric": "miniswhite"}),
     "alpha": (picture(channels=4), tiled(extrasamples=["unassalpha"])),
-    "channels in pages": (
-        np.moveaxis(picture(np.uint16), -1, 0),
-        {"metadata": {"axes": "CYX"}, "tile": (32, 32), **GREY},
-    ),
-    "OME": (
-        np.moveaxis(picture(np.uint16), -1, 0),
-        {"metadata": {"axes": "CYX"}, "ome": True, "rowsperstrip": 9, **GREY},
-    ),
+    "channels in pages": (np.moveaxis(picture(np.uint16), -1, 0), {"tile": (32, 32), **CHANNELS}),
+    "OME": (np.moveaxis(picture(np.uint16), -1, 0), {"ome": True, "rowsperstrip": 9, **CHANNELS}),
 }
 
 

@@ -1,20 +1,26 @@
 """An exported specialist gives the masks of PyTorch, without PyTorch."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.commands.export import export
 from ptsam_auto.commands.options import ExportOptions
-from ptsam_auto.errors import OutputError, SpecialistError
+from ptsam_auto.errors import ConfigError, OutputError, SpecialistError
+from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.onnx.export import _Encoder, write_network
 from ptsam_auto.onnx.runtime import OnnxSpecialist
+from ptsam_auto.sam.checkpoint import load
 from ptsam_auto.terminal import Terminal
 from tests.toys import sample, write_folder
 
@@ -101,3 +107,31 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path, content):
         (tmp_path / "onnx.json").write_text(content)
     with pytest.raises(SpecialistError):
         OnnxSpecialist(tmp_path)
+
+
+def test_a_tiny_vit_is_exported_for_batches_of_any_size(tiny, tmp_path):
+    """Its pieces for the cache of a CPU fixed the size of the batch, and made the network hundreds of times as long."""
+    encoder = _Encoder(PromptFreeSam(load(tiny).sam)).eval()
+    size = encoder.model.image_size
+    images = torch.rand(3, 3, size, size)
+    write_network(tmp_path / "encoder.onnx", encoder, images[:2], quantise=False)
+    assert len(onnx.load(tmp_path / "encoder.onnx").graph.node) < 1_000
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx", providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = encoder(images).numpy()
+    for batch in (images[:1], images):
+        found = session.run(None, {"input": batch.numpy()})[0]
+        np.testing.assert_allclose(found, expected[: len(batch)], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "export needs to know what to write: --onnx DIR, --bioimageio FILE.zip, or both."),
+        ({"bioimageio": Path("a.tar")}, "--bioimageio is a.tar; expected a file that ends in .zip."),
+        ({"bioimageio": Path("a.zip"), "images": [Path("b")]}, "--images has no effect without --onnx"),
+    ],
+)
+def test_options_that_do_not_fit_are_said_at_once(options, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        ExportOptions(Path("made"), **options)

@@ -75,3 +75,15 @@ def test_an_images_features_do_not_depend_on_its_batch(encoder):
     together = encode(encoder, images, prompts)
     alone = torch.cat([encode(encoder, image[None], prompts) for image in images])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_full_precision_is_exact_on_a_cpu_that_multiplies_bfloat16(monkeypatch):
+    """The comparison of an export with PyTorch once measured PyTorch's bfloat16 instead of the export."""
+    monkeypatch.setattr(precision, "LEAST_WEIGHTS", 0)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda kind: True)
+    encoder, images = toy_sam().image_encoder, torch.rand(1, 3, 64, 64)
+    with precision.full_precision():
+        exact = encode_frozen(encoder, images)
+    with torch.no_grad():
+        assert torch.equal(exact, encode(encoder, images))
+    assert not torch.equal(exact, encode_frozen(encoder, images))

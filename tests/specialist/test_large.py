@@ -77,6 +77,17 @@ def test_a_large_image_has_the_mask_that_it_would_have_as_a_whole(specialist, tm
     assert predicted(specialist, path, tmp_path / "by-rows")[2].kept == 1
 
 
+def test_a_slide_that_is_too_large_for_one_image_is_predicted(specialist, tmp_path, monkeypatch):
+    path = tmp_path / "slide.svs"
+    about = f"Aperio Image Library v12.0.15\r\n{WIDTH} x {HEIGHT} -> |AppMag = 20"
+    tifffile.imwrite(path, image(), tile=(64, 64), description=about, photometric="rgb", metadata=None)
+    expected = specialist.predict(path)
+    monkeypatch.setattr(large, "LARGE", 1)
+    monkeypatch.setattr("ptsam_auto.data.raster.MOST_PIXELS", 10_000)
+    mask, _, _ = predicted(specialist, path, tmp_path / "out")
+    assert np.array_equal(mask > 0, expected)
+
+
 class Interrupted(Exception):
     pass
 
