@@ -32,6 +32,7 @@ SAYS_WHAT_TO_DO = (
     "Free some",
     "Check the",
 )
+SAYS_WHAT_TO_DO += ("overwrite it with --force", "To make one, run", "It is saved by fit if")
 
 
 @dataclass
@@ -111,7 +112,9 @@ class Campaign:
             except Exception as error:
                 same = False
                 problems.append(f"then no result ({error!r})")
-            if not same:
+            if not same and may_refuse and "is damaged, so" in again.said:
+                row.refused += 1
+            elif not same:
                 problems.append("then another result")
         if again.code == 0:
             left = [
