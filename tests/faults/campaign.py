@@ -168,8 +168,9 @@ class Campaign:
     # Damage
 
     def damaged(self, scene: Scene, per_file: int = 1) -> None:
-        """Kill a command half-way, damage one of its files, go on. Every second one, so that it takes no hours."""
-        for number, path, damage in list(self._damages(scene, per_file))[::2]:
+        """Kill a command half-way, damage one of its files, go on. Half of what is possible is done."""
+        possible = list(self._damages(scene, per_file))
+        for number, path, damage in self.random.sample(possible, len(possible) // 2):
             row = self.row(f"a file of an unfinished command {damage.__name__}", scene)
             scene.clear(self.folder)
             run(scene.command(self.folder), self.folder, Fault.KILL, number)
