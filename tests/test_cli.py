@@ -274,6 +274,24 @@ def test_an_interrupted_prediction_goes_on(run, discs, toy, tmp_path, monkeypatc
     )
 
 
+@pytest.mark.parametrize("name", ["masks/disc00.png", "overlays/disc00.png", "masks/probability/disc00.tif"])
+def test_a_damaged_result_is_made_again(run, discs, toy, tmp_path, name):
+    """It has the metadata of a whole one, so it was kept as one."""
+    assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
+    words = ("--out", "masks", "--overlays", "overlays", "--probability")
+    predict = ("predict", "discs-specialist", discs / "images", *words)
+    assert run(*predict)[0] == 0
+    path = tmp_path / name
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[-30] ^= 4
+    for content in (bytes(damaged), whole[:-20]):
+        path.write_bytes(content)
+        code, _, err = run(*predict)
+        assert (code, path.read_bytes()) == (0, whole), err
+        assert "1 masks written: masks/ (5 existed already)" in err
+
+
 def test_masks_of_others_are_replaced_only_when_asked(run, discs, toy, tmp_path):
     assert run("fit", discs, "--backbone", toy, *QUICK)[0] == 0
     by_hand = discs / "masks" / "disc02.png"

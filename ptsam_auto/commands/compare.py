@@ -217,7 +217,7 @@ def _write(
     warnings: Sequence[str],
     terminal: Terminal,
 ) -> list[Result]:
-    from ptsam_auto.compare.paper_figures import write_figures, write_panel
+    from ptsam_auto.compare.paper_figures import damaged_masks, write_figures, write_panel
 
     events = _events(out)
     results, failures = results_of(events), failures_of(events)
@@ -229,6 +229,8 @@ def _write(
             held_out = next(training.fold.held_out for training in trainings if training.dataset == dataset.name)
             panel = out / FIGURES_FOLDER / f"panel-{dataset.name}.png"
             write_panel(panel, out / MASKS / dataset.name, entries_in(results), held_out)
+            for path in damaged_masks(out / MASKS / dataset.name, entries_in(results), held_out):
+                terminal.say(f"WARNING: {path} is damaged, so {panel.name} shows the image without it.")
         terminal.result(table_2(results))
     for name, reason in failures.items():
         terminal.say(f"{name} failed: {reason}")

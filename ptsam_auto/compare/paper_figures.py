@@ -125,10 +125,28 @@ def _images(results: Sequence[Result]) -> Figure | None:
     return figure
 
 
+def damaged_masks(masks: Path, entries: Sequence[str], held_out: Sequence[Pair]) -> list[Path]:
+    """Return the masks for the panel that cannot be read; see `write_panel`."""
+    shapes = [pair.load().mask.shape for pair in held_out[:PANEL_IMAGES]]
+    paths = [(masks / name / f"{number}.png", shape) for name in entries for number, shape in enumerate(shapes)]
+    return [path for path, shape in paths if path.parent.is_dir() and _mask(path, shape) is None]
+
+
+def _mask(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return a mask, or None if the file is missing or damaged."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            mask = np.asarray(image) > 0
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return mask if mask.shape == shape else None
+
+
 def write_panel(path: Path, masks: Path, entries: Sequence[str], held_out: Sequence[Pair]) -> bool:
     """Draw Fig. 6: held-out images and the predictions of each method.
 
-    Blue is a true positive, yellow a false negative (missed), red a false positive.
+    Blue is a true positive, yellow a false negative (missed), red a false positive. Where a mask is damaged, the image
+    is shown alone.
 
     Args:
         path: PNG file that is written.
@@ -148,8 +166,8 @@ def write_panel(path: Path, masks: Path, entries: Sequence[str], held_out: Seque
     for number, sample in enumerate(samples):
         pictures = [sample.image]
         for name in columns:
-            mask = np.asarray(Image.open(masks / name / f"{number}.png")) > 0
-            pictures.append(overlay(sample.image, mask, sample.mask))
+            mask = _mask(masks / name / f"{number}.png", sample.mask.shape)
+            pictures.append(sample.image if mask is None else overlay(sample.image, mask, sample.mask))
         for axes, picture in zip(grid[number], pictures, strict=True):
             small = Image.fromarray(picture)
             small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))

@@ -40,7 +40,7 @@ def run_trainings(
         progress: Function that is called after each training.
 
     Raises:
-        ClusterError: Ray does not start or answer, or a training needs more than the cluster has.
+        ClusterError: Ray does not start or answer, a training needs more than the cluster has, or Ray was killed.
     """
     if not trainings:
         return
@@ -55,7 +55,7 @@ def run_trainings(
             while waiting and len(running) < min(capacity, at_once or capacity):
                 training = waiting.pop(0)
                 running[remote.remote(training, workspace)] = training
-            (done, *_), _ = ray.wait(list(running))
+            done = cluster.wait_for_one(list(running))
             training = running.pop(done)
             try:
                 result = ray.get(done)

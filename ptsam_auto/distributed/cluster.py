@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ptsam_auto.errors import ClusterError
 
 START_ATTEMPTS = 3  # Number of attempts to start Ray. An attempt ends after 30 s; a busy machine may need longer.
 OBJECT_STORE_BYTES = 200 * 2**20  # Size of Ray's object store on this machine; only small objects are sent.
+POLL_SECONDS = 5.0  # Interval at which it is checked that Ray has a machine left.
 LONGEST_PATH = 35  # Number of characters of the path of Ray's own folder; a socket in it may have about 100.
 ROUNDING_TOLERANCE = 1e-9  # Ray rounds resources to 1/10,000; with this tolerance no task is lost by rounding.
 
@@ -67,6 +68,32 @@ def _start(address: str | None, dashboard: bool, folder: Path | None) -> None:
                 raise ClusterError(
                     f"{problem}: {str(error).splitlines()[0]}\nRun the command again. All earlier results are kept."
                 ) from None
+
+
+def check_alive() -> None:
+    """Check that Ray has a machine left. Without one, what it was asked for would wait for ever.
+
+    Raises:
+        ClusterError: It has none; on this machine, if Ray's own processes were killed.
+    """
+    if not any(node["Alive"] for node in ray.nodes()):
+        raise ClusterError(
+            "Ray's processes were killed, perhaps because the memory was full.\n"
+            "All finished parts are kept. Close other programs, then run the command again."
+        )
+
+
+def wait_for_one(references: Sequence[Any]) -> Any:  # noqa: ANN401 - Ray's references have no public type
+    """Return the reference of a task that has ended, as soon as there is one.
+
+    Raises:
+        ClusterError: See `check_alive`.
+    """
+    while True:
+        done, _ = ray.wait(references, timeout=POLL_SECONDS)
+        if done:
+            return done[0]
+        check_alive()
 
 
 def cores() -> int:

@@ -48,7 +48,7 @@ class Tasks:
                 while waiting and len(running) < capacity:
                     item = waiting.pop(0)
                     running[remote.remote(sent, item, self.threads)] = item
-                (done, *_), _ = ray.wait(list(running))
+                done = cluster.wait_for_one(list(running))
                 results[running.pop(done)] = _result(done)
         return [results[item] for item in range(items)]
 

@@ -69,7 +69,7 @@ def run_trials(
         progress: Function that is called with all trials after each event.
 
     Raises:
-        ClusterError: Ray does not start or answer, or a trial needs more than the cluster has.
+        ClusterError: Ray does not start or answer, a trial needs more than the cluster has, or Ray was killed.
         OutputError: The disk is full or does not work. No further trials were started.
     """
     if not any(earlier.state == "running" for earlier in past) and len(past) >= space.trials:
@@ -226,6 +226,7 @@ class _TrialRecorder(tune.Callback):
         self._placements: dict[str, PlacementGroup] = {}  # Resources of the workers of a trial, by Tune's id.
         self._failed: dict[int, str] = {}
         self.stopped: str | None = None
+        self._checked = time.monotonic()
         self.remaining = len(self._to_resume) + max(0, space.trials - len(past))
         self.searcher = _Searcher(self._begin)
         progress(past)
@@ -253,6 +254,12 @@ class _TrialRecorder(tune.Callback):
         self._next_number += 1
         self._numbers[trial_id] = number
         return {"number": number, "settings": settings, BACKBONE: backbone}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ANN401 - Tune's
+        """Check from time to time that Ray has a machine left; Tune would wait for one for ever."""
+        if time.monotonic() - self._checked > cluster.POLL_SECONDS:
+            cluster.check_alive()
+            self._checked = time.monotonic()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
         """Record a rung or the error message of a trial."""

@@ -86,8 +86,8 @@ class Destination:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise _unwritable(folder, error) from None
-            remove_unfinished(folder)
-            remove_unfinished(folder / PROBABILITY)
+            for place in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
+                remove_unfinished(place)
 
     def refuse_inputs(self, sources: Iterable[Source], further: Iterable[Path] = ()) -> None:
         """Check that no result would overwrite an image to predict on, also if `replace` is set.
@@ -168,7 +168,8 @@ def predict_source(
             for path in filter(None, (mask_path, overlay_path, map_path, probability_path)):
                 made_by, made_from, threshold = _read_metadata(path)
                 is_ours = (made_by, made_from) == (specialist.identity, source_hash)
-                made_before.append(is_ours and (path in of_probability or threshold == destination.threshold))
+                is_same = is_ours and (path in of_probability or threshold == destination.threshold)
+                made_before.append(is_same and _is_intact(path))
                 if path.exists() and not is_ours and not destination.replace:
                     same_specialist = made_by == specialist.identity
                     origin = (
@@ -234,6 +235,22 @@ def _read_metadata(path: Path) -> tuple[str | None, str | None, float]:
         return metadata.get(SPECIALIST), metadata.get(SOURCE), threshold
     except Exception:  # Readers raise errors of every kind for a damaged file; it may also be missing or not ours.
         return None, None, DEFAULT_THRESHOLD
+
+
+def _is_intact(path: Path) -> bool:
+    """Return whether all of a result can be read; both formats have checksums. A damaged one is made again."""
+    try:
+        if path.suffix == ".tif":
+            with tifffile.TiffFile(path) as tiff:
+                for page in tiff.pages:
+                    for _ in page.segments():  # One tile at a time, because the map of a large image is large.
+                        pass
+        else:
+            with Image.open(path, formats=["PNG"]) as image:
+                image.verify()
+    except Exception:  # Readers raise errors of every kind for a damaged file.
+        return False
+    return True
 
 
 def legend(classes: Sequence[str]) -> dict[str, int]:

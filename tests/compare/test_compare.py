@@ -16,7 +16,7 @@ from ptsam_auto.baselines.nnunet import NnunetConfig
 from ptsam_auto.commands.compare import trainings_of, warnings_of
 from ptsam_auto.commands.options import CompareOptions
 from ptsam_auto.compare.entries import ENTRIES, UNTUNED, Conditions, entries_by_name
-from ptsam_auto.compare.paper_figures import write_figures
+from ptsam_auto.compare.paper_figures import damaged_masks, write_figures, write_panel
 from ptsam_auto.compare.presets import PRESETS
 from ptsam_auto.compare.record import Event, Failed, Finished, TrainingKey
 from ptsam_auto.compare.results import Result, mean_and_std, not_significantly_worse, results_of, table_2
@@ -154,6 +154,19 @@ def test_figures_name_every_method_though_a_dataset_lacks_a_size(tmp_path):
     for path in write_figures(tmp_path, results):
         drawn = path.read_text()  # text is drawn as shapes, with a comment that says what it is
         assert all(drawn.count(f"<!-- {name} -->") == 1 for name in ("PTSAM", "SAMed")), path.name
+
+
+def test_a_damaged_mask_of_the_panel_is_named_and_stops_nothing(tmp_path):
+    folder = tmp_path / "masks" / "ptsam"
+    folder.mkdir(parents=True)
+    held_out = pairs(2)
+    for number, pair in enumerate(held_out):
+        Image.fromarray(pair.load().mask).save(folder / f"{number}.png")
+    whole = (folder / "0.png").read_bytes()
+    (folder / "0.png").write_bytes(whole[: len(whole) // 2])
+    assert damaged_masks(tmp_path / "masks", ["ptsam", "autosam"], held_out) == [folder / "0.png"]
+    assert write_panel(tmp_path / "panel.png", tmp_path / "masks", ["ptsam"], held_out)
+    assert (tmp_path / "panel.png").exists()
 
 
 @pytest.mark.slow

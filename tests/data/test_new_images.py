@@ -1,5 +1,6 @@
 """What predict finds in files and folders, and that it names all that it leaves out."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,20 @@ def test_what_cannot_be_read_is_named_and_the_rest_predicted(folder):
     assert found["new/b.png"] == "an empty file (0 bytes); copy it again from its source"
     assert found["new/notes.txt"] == "not a format that is read; expected png, jpg, bmp, tif, webp, gif or jp2"
     assert found["new/c.tif"] == "holds complex numbers; save their magnitude or their phase instead"
+
+
+def test_pipes_and_devices_among_images_are_named_and_not_waited_for(folder):
+    """Whoever opens a pipe to read waits until somebody writes into it."""
+    save(folder / "a.png", picture())
+    os.mkfifo(folder / "b.png")
+    (folder / "c.png").symlink_to("/dev/zero")
+    (folder / "d.png").symlink_to("d.png")
+    assert names(folder) == ["a"]
+    found = left_out(folder)
+    for name in ("b.png", "c.png"):
+        assert found[f"new/{name}"] == "a pipe, a socket or a device; expected a file"
+    assert "new/d.png" in found
+    assert message(folder / "b.png") == ["new/b.png: no such file or folder"]
 
 
 def test_subfolders_are_said_and_read_on_request(folder):

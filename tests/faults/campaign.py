@@ -32,6 +32,14 @@ SAYS_WHAT_TO_DO = (
     "Free some",
     "Check the",
 )
+LONGEST_ON_RAY = 240  # seconds
+# Names of the processes that are killed; () is the command itself.
+OF_RAY: dict[str, tuple[str, ...]] = {
+    "the command": (),
+    "a worker of Ray": ("ray::Imp", "ray::_"),
+    "Ray's node": ("raylet",),
+}
+SAYS_WHAT_TO_DO += ("overwrite it with --force", "To make one, run", "It is saved by fit if")
 
 
 @dataclass
@@ -111,7 +119,9 @@ class Campaign:
             except Exception as error:
                 same = False
                 problems.append(f"then no result ({error!r})")
-            if not same:
+            if not same and may_refuse and "is damaged, so" in again.said:
+                row.refused += 1
+            elif not same:
                 problems.append("then another result")
         if again.code == 0:
             left = [
@@ -165,8 +175,9 @@ class Campaign:
     # Damage
 
     def damaged(self, scene: Scene, per_file: int = 1) -> None:
-        """Kill a command half-way, damage one of its files, go on. Every second one, so that it takes no hours."""
-        for number, path, damage in list(self._damages(scene, per_file))[::2]:
+        """Kill a command half-way, damage one of its files, go on. Half of what is possible is done."""
+        possible = list(self._damages(scene, per_file))
+        for number, path, damage in self.random.sample(possible, len(possible) // 2):
             row = self.row(f"a file of an unfinished command {damage.__name__}", scene)
             scene.clear(self.folder)
             run(scene.command(self.folder), self.folder, Fault.KILL, number)
@@ -262,7 +273,8 @@ class Campaign:
         program = "from ptsam_auto.start import main; main()"
         command = [sys.executable, "-c", program, scene.name, *scene.words, "--at-once", "1"]
 
-        def call(after: float | None = None, worker: bool = False) -> tuple[int, str, float]:
+        def call(after: float | None = None, names: tuple[str, ...] = ()) -> tuple[int, str, float]:
+            """Run it, and after some seconds kill it or one of Ray's processes of these names."""
             began = time.monotonic()
             with tempfile.TemporaryFile("w+") as said:
                 process = subprocess.Popen(
@@ -271,27 +283,32 @@ class Campaign:
                 if after is not None:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(after)
-                    if worker:
-                        _kill_a_worker_of(process.pid)
+                    if names:
+                        _kill_of_ray(process.pid, names)
                     else:
                         process.kill()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LONGEST_ON_RAY)
+                hangs = process.poll() is None
+                process.kill()
                 process.wait()
                 said.seek(0)
-                return process.returncode, said.read(), time.monotonic() - began
+                return process.returncode, said.read() + " (it hangs)" * hangs, time.monotonic() - began
 
         scene.clear(self.folder)
         code, said, seconds = call()
         if code != 0 or scene.result(self.folder) != self.expected[scene.name]:
             raise RuntimeError(f"{scene.name} on Ray has another result than in one process: {said}")
         self.say(f"{scene.name} on Ray: {seconds:.0f} s")
-        for worker in (False, True):
-            row = self.row(f"SIGKILL of {'a worker of Ray' if worker else 'the command'}, on Ray", scene)
+        for what, names in OF_RAY.items():
+            row = self.row(f"SIGKILL of {what}, on Ray", scene)
             for _ in range(times):
                 scene.clear(self.folder)
-                after = self.random.uniform(0.3, 0.95) * seconds
-                code, said, _ = call(after, worker)
+                after = self.random.uniform(0.4, 0.9) * seconds
+                code, said, _ = call(after, names)
                 row.times += 1
-                problems = ["a traceback: " + said[-500:]] * ("Traceback (most recent" in said)
+                has_traceback = "Traceback (most recent" in said
+                problems = ["a traceback or a hang: " + said[-500:]] * (has_traceback or "(it hangs)" in said)
                 code, said, _ = call()
                 if code != 0 or scene.result(self.folder) != self.expected[scene.name]:
                     problems.append(f"then {code}: {said[-500:]}")
@@ -321,14 +338,14 @@ def _difference(first: object, second: object) -> str:
     return f"{first!r:.300} and {second!r:.300}"
 
 
-def _kill_a_worker_of(process: int) -> None:
-    """Kill one of Ray's processes that train for a command, if there is one at this moment."""
-    ours = psutil.Process(process).children(recursive=True) if psutil.pid_exists(process) else []
-    for one in ours:
-        with contextlib.suppress(psutil.Error):
-            if one.name().startswith("ray::") and "IDLE" not in one.name():
-                one.kill()
-                return
+def _kill_of_ray(process: int, names: tuple[str, ...]) -> None:
+    """Kill the first of Ray's processes for a command that has one of these names, if there is one at this moment."""
+    with contextlib.suppress(psutil.Error):
+        for one in psutil.Process(process).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if one.name().startswith(names):
+                    one.kill()
+                    return
 
 
 def truncated(path: Path, rng: random.Random) -> None:

@@ -1,5 +1,6 @@
 """Common parts of the format readers: image files are paired with mask files by name, without opening them."""
 
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,12 +101,21 @@ class Layout(Protocol):
 
 
 def visible(folder: Path) -> list[Path]:
-    """Return the files and folders in a folder, sorted by name, without hidden files and system files.
+    """Return the files and folders in a folder, sorted by name, without hidden files, system files, pipes and devices.
 
     Raises:
         DatasetError: The folder cannot be opened.
     """
-    return [path for path in _unhidden(folder) if path.name.lower() not in JUNK]
+    return [path for path in _unhidden(folder) if path.name.lower() not in JUNK and not _is_special(path)]
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether a path is a pipe, a socket or a device; reading one can take for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # It is no link, or leads nowhere; opening it says so.
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _unhidden(folder: Path) -> list[Path]:
@@ -131,7 +141,9 @@ def image_files(folder: Path, root: Path) -> tuple[list[Path], list[Problem]]:
     for path in _unhidden(folder):
         if path.is_dir():
             continue
-        if path.name.lower() in JUNK:
+        if _is_special(path):
+            left_out.append(Problem(relative(path, root), "a pipe, a socket or a device; expected a file"))
+        elif path.name.lower() in JUNK:
             left_out.append(Problem(relative(path, root), "left behind by an operating system"))
         elif named_as_image(path):
             images.append(path)

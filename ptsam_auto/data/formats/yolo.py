@@ -92,6 +92,8 @@ def _class_names(folder: Path) -> dict[str, str]:
     """
     places = [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir())]
     for file in (file for place in places for file in (*sorted(place.glob("*.yaml")), *sorted(place.glob("*.yml")))):
+        if not file.is_file():
+            continue
         try:
             content = load_yaml(file)
         except (OSError, ValueError) as error:
