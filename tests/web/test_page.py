@@ -227,6 +227,7 @@ def test_everything_can_be_done_with_the_keyboard_alone(browser, made, tmp_path)
         assert page.evaluate("document.activeElement.className") == "skip"
         page.keyboard.press("Enter")
         tab_to(page, "canvas")
+        assert page.locator("#threshold").is_enabled(), "the mask was proposed"
         page.keyboard.press("b")
         page.keyboard.press("Space")
         for _ in range(6):

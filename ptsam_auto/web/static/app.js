@@ -144,6 +144,7 @@ async function open(item) {
   leave();
   current = item;
   editor.close();
+  editor.locked = false;
   showUncertaintyNote();
   $("objects").textContent = "No mask yet.";
   $("expected").textContent = "";
@@ -230,6 +231,7 @@ async function propose(byHand = true, uncertainty = false) {
   }
   editor.setUncertainty(unsure);
   showExpected(found);
+  showButtons();
   count();
 }
 
@@ -350,21 +352,28 @@ async function withoutDrafts() {
 
 async function done() {
   const item = current;
-  if (!editor.isOpen) return;
+  if (!editor.isOpen || editor.locked) return;
   if (!editor.mask.some(Boolean) && !confirm("Nothing is painted. Is there really nothing to be found on this image?")) return;
-  const runs = JSON.stringify(runsOf(editor.mask, editor.width, editor.height));
-  await withoutDrafts();
-  const saved = await json(`api/images/${encodeURIComponent(item.name)}/mask`, {
-    method: "PUT", body: runs, headers: { "content-type": "application/json" },
-  });
-  item.state = "done";
-  item.rank = null;
-  say(`Saved as ${saved.mask}.${saved.fit_started ? " A fit has started." : ""}`);
-  watchFit();
-  const message = $("message").textContent;
-  await loadList();
-  await openNext(item);
-  say(message);
+  say("");
+  editor.locked = true; // Until the next image is open, so that no stroke gets onto this one.
+  showButtons();
+  try {
+    const runs = JSON.stringify(runsOf(editor.mask, editor.width, editor.height));
+    await withoutDrafts();
+    const saved = await waiting("Saving", () => json(`api/images/${encodeURIComponent(item.name)}/mask`, {
+      method: "PUT", body: runs, headers: { "content-type": "application/json" },
+    }));
+    item.state = "done";
+    item.rank = null;
+    watchFit().catch(failed);
+    await loadList();
+    await openNext(item);
+    const all = items.every((one) => one.state === "done") ? " All images are done." : "";
+    say(`Saved as ${saved.mask}.${saved.fit_started ? " A fit has started." : ""}${all}`);
+  } finally {
+    editor.locked = false;
+    showButtons();
+  }
 }
 
 async function openNext(after = current) {
@@ -375,8 +384,6 @@ async function openNext(after = current) {
     await open(next);
   } else if (!after) {
     await open(items[0]);
-  } else {
-    say("All images are done.");
   }
 }
 
@@ -510,7 +517,7 @@ async function download() {
 // --- controls ---
 
 function showButtons() {
-  const isOpen = editor.isOpen;
+  const isOpen = editor.isOpen && !editor.locked;
   for (const id of ["done", "clear", "download", "save", "zoom-in", "zoom-out", "zoom-fit"]) $(id).disabled = !isOpen;
   $("propose").disabled = !isOpen || !specialist();
   $("undo").disabled = !editor.done.length;
