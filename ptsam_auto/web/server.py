@@ -44,6 +44,7 @@ def run(site: Site, listener: socket.socket, host: str, token: str | None = None
     """Answer requests until Ctrl-C, which ends as KeyboardInterrupt."""
     config = uvicorn.Config(
         build(site, host, token),
+        ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
