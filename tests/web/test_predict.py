@@ -73,7 +73,7 @@ def test_every_file_form_holds_the_objects(opened, specialist):
 
 
 def test_the_page_gets_probability_uncertainty_and_expected_dice(opened, specialist):
-    about = predict(opened, answer="page", uncertainty=True).json()
+    about = predict(opened, answer="view", uncertainty=True).json()
     shape = about["height"], about["width"]
     found = np.frombuffer(zlib.decompress(base64.b64decode(about["probability"])), np.uint8).reshape(shape)
     expected = assess(specialist, IMAGE)
@@ -82,7 +82,7 @@ def test_the_page_gets_probability_uncertainty_and_expected_dice(opened, special
     assert np.abs(unsure / 510 - expected.uncertainty).max() < 0.002
     assert about["expected_dice"] == pytest.approx(expected.expected_dice, abs=1e-4)
     assert np.array_equal(pixels_of(base64.b64decode(about["image"])), IMAGE)
-    assert predict(opened, answer="page").json()["uncertainty"] is None
+    assert predict(opened, answer="view").json()["uncertainty"] is None
 
 
 def test_each_step_of_the_slider_is_a_threshold_of_predict():
@@ -97,7 +97,7 @@ def test_a_page_of_a_stack_is_predicted_and_its_pixel_size_is_known(opened, spec
     metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
     metadata |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
     tifffile.imwrite(buffer, stack, ome=True, metadata=metadata)
-    about = predict(opened, buffer.getvalue(), "s.ome.tif", page=3, answer="page").json()
+    about = predict(opened, buffer.getvalue(), "s.ome.tif", page=3, answer="view").json()
     assert (about["name"], about["pages"]) == ("s.ome_p003", 5)
     assert about["pixel_size"] == {"width": 0.5, "height": 0.5}
     mask = pixels_of(predict(opened, buffer.getvalue(), "s.ome.tif", page=3).content)

@@ -169,7 +169,7 @@ async function predict(item, uncertainty = false) {
   if (!item.prediction || item.prediction.specialist !== name || (uncertainty && !item.prediction.unsure)) {
     const body = new FormData();
     body.append("image", item.file, item.name);
-    const asked = query({ answer: "page", page: item.page, specialist: name, uncertainty });
+    const asked = query({ answer: "view", page: item.page, specialist: name, uncertainty });
     const found = await waiting("Predicting", () => json(`api/predict?${asked}`, { method: "POST", body }));
     item.prediction = {
       ...found,
