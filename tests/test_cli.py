@@ -379,7 +379,7 @@ def test_light_commands_import_neither_torch_nor_ray():
     program = (
         "import sys; from ptsam_auto import cli; sys.argv = ['ptsam-auto', *{!r}.split()]\n"
         "try: cli.main()\n"
-        "finally: print(bool({{'torch', 'ray', 'mlflow'}} & set(sys.modules)))"
+        "finally: print(bool({{'torch', 'ray', 'mlflow', 'fastapi'}} & set(sys.modules)))"
     )
     light = (
         "--help",
@@ -388,6 +388,8 @@ def test_light_commands_import_neither_torch_nor_ray():
         "fit nowhere",
         "search smoke --data nowhere",
         "predict nowhere a.png",
+        "serve nowhere",
+        "annotate nowhere",
     )
     for command in light:
         done = subprocess.run(

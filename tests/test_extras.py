@@ -12,7 +12,7 @@ from tests.toys import write_folder
 
 WITHOUT = """
 import sys
-for name in ("mlflow", "ray", "optuna", "nnunetv2", "onnx", "onnxruntime", "onnxscript"):
+for name in ("mlflow", "ray", "optuna", "nnunetv2", "onnx", "onnxruntime", "onnxscript", "fastapi", "uvicorn"):
     sys.modules[name] = None
 from ptsam_auto.cli import main
 main()
@@ -42,12 +42,14 @@ def test_fit_and_predict_need_no_extra(toy, tmp_path):
         (["compare", "."], "compare needs ray and optuna, which are not installed."),
         (["fit", ".", "--workers", "2"], "fit --workers needs ray and optuna, which are not installed."),
         (["fit", ".", "--track"], "logging to MLflow needs mlflow, which is not installed."),
+        (["annotate", "."], "the page needs fastapi and uvicorn, which are not installed."),
+        (["serve", "."], "the page needs fastapi and uvicorn, which are not installed."),
         (["predict", ".", ".", "--workers", "2"], "predict --workers needs ray and optuna, which are not installed."),
     ],
 )
 def test_a_missing_extra_is_one_line_before_any_work(tmp_path, words, what):
     done = run(*words, cwd=tmp_path)
-    extra = "track" if "mlflow" in what else "tune"
+    extra = "track" if "mlflow" in what else "serve" if "fastapi" in what else "tune"
     assert (done.returncode, done.stderr) == (1, f"{what} Install it: pip install 'ptsam-auto[{extra}]'\n")
 
 

@@ -36,6 +36,16 @@ def test_the_wheel_holds_the_package_and_nothing_that_made_nano():
     assert "nano" in find_packages(str(root)), "or this test would find nothing anywhere"
 
 
+def test_the_wheel_holds_every_file_that_the_package_reads():
+    root = Path(__file__).parents[1]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["ptsam_auto"]
+    package = root / "ptsam_auto"
+    taken = {path for pattern in patterns for path in package.glob(pattern)}
+    there = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert package / "web" / "static" / "index.html" in there
+    assert sorted(there - taken) == []
+
+
 UNSAFE = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}  # modules that execute what they read
 UNSAFE_METHODS = {"read_pickle", "unsafe_load", "full_load", "load_module"}
 UNSAFE_CALLS = {"eval", "exec", "yaml.load", "joblib.load"}  # net.eval() is another thing

@@ -32,5 +32,8 @@ def annotate(options: AnnotateOptions, terminal: Terminal) -> None:
         terminal.say(f"Left out: {problem.where}  {problem.what}")
     terminal.say(f"{len(folder.items)} images, {folder.count_done()} of them with a mask, in {folder.pairs.images}/.")
     say_address(terminal, server.address_of(listener, options.host), token)
-    site = Site(shelf, limits, folder.pairs, folder, fit, options.fit_every)
+    own = None if options.specialist else shelf.get(None)
+    # With a specialist from elsewhere, the masks that are there are not new; without any, all of them are.
+    fitted_on = len(own.specialist.record.data.train) if own else folder.count_done() if options.specialist else 0
+    site = Site(shelf, limits, folder.pairs, folder, fit, options.fit_every, fitted_on)
     server.run(site, listener, options.host, token)

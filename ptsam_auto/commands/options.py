@@ -710,7 +710,7 @@ class ServeOptions(PageOptions):
 class AnnotateOptions(PageOptions):
     """Options of `annotate`."""
 
-    dataset: Annotated[Path, Argument("Folder with the images, or with the images in images/.", "FOLDER")]
+    dataset: Annotated[Path, Argument("Folder with the images, or with the images in images/.")]
     specialist: Annotated[
         Path | None,
         Option("Folder of a specialist that proposes masks from the beginning. Default: the newest of --out, if any."),

@@ -3,8 +3,8 @@
 from http import HTTPStatus
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, HTTPException, Request
+from starlette.concurrency import run_in_threadpool
 
 from ptsam_auto.specialist.masks import reading_of
 from ptsam_auto.web import answers
@@ -46,8 +46,7 @@ def router(site: Site, folder: AnnotationFolder) -> APIRouter:
     @routes.put("/images/{name}/draft", status_code=HTTPStatus.NO_CONTENT, openapi_extra=RUNS_BODY)
     async def draft(name: str, request: Request) -> None:
         """Save a mask that is being painted. It is not used for a fit."""
-        item = _item(folder, name)
-        folder.save_draft(item, mask_of_runs(await request.body(), site.limits.pixels))
+        await run_in_threadpool(_drafted, folder, _item(folder, name), await request.body(), site.limits.pixels)
 
     @routes.delete("/images/{name}/draft", status_code=HTTPStatus.NO_CONTENT)
     def drop(name: str) -> None:
@@ -57,10 +56,9 @@ def router(site: Site, folder: AnnotationFolder) -> APIRouter:
     @routes.put("/images/{name}/mask", openapi_extra=RUNS_BODY)
     async def finish(name: str, request: Request) -> Finished:
         """Save a mask that is done. An old mask is kept in masks/.replaced/."""
-        item, mask = _item(folder, name), mask_of_runs(await request.body(), site.limits.pixels)
-        path = await site.work.run(_finished, folder, item, mask)
-        started = site.fit_if_due()
-        return Finished(mask=path, masks=folder.count_done(), fit_started=started)
+        item, content = _item(folder, name), await request.body()
+        path, masks = await site.work.run(_finished, folder, item, content, site.limits.pixels)
+        return Finished(mask=path, masks=masks, fit_started=site.fit_if_due(masks))
 
     @routes.get("/proposals/{name}")
     async def proposal(name: str, specialist: str | None = None, uncertainty: bool = False) -> Prediction:
@@ -84,7 +82,10 @@ def _item(folder: AnnotationFolder, name: str) -> Item:
 def _opened(folder: AnnotationFolder, item: Item) -> dict[str, Any]:
     pixels, mask = folder.read(item), folder.mask(item)
     if mask is not None and mask.shape != pixels.shape[:2]:
-        check_size(mask, pixels)
+        folder.drop_draft(item)  # The image was exchanged since.
+        mask = folder.mask(item)
+        if mask is not None:
+            check_size(mask, pixels)
     return {
         "name": item.name,
         "width": pixels.shape[1],
@@ -95,9 +96,16 @@ def _opened(folder: AnnotationFolder, item: Item) -> dict[str, Any]:
     }
 
 
-def _finished(folder: AnnotationFolder, item: Item, mask: np.ndarray) -> str:
+def _drafted(folder: AnnotationFolder, item: Item, content: bytes, most_pixels: int) -> None:
+    folder.save_draft(item, mask_of_runs(content, most_pixels))
+
+
+def _finished(folder: AnnotationFolder, item: Item, content: bytes, most_pixels: int) -> tuple[str, int]:
+    """Save a mask; return its path in the folder, and the number of masks."""
+    mask = mask_of_runs(content, most_pixels)
     check_size(mask, folder.read(item))
-    return folder.finish(item, mask).relative_to(folder.pairs.folder).as_posix()
+    path = folder.finish(item, mask).relative_to(folder.pairs.folder).as_posix()
+    return path, folder.count_done()
 
 
 def _proposed(folder: AnnotationFolder, item: Item, offered: Offered, uncertainty: bool) -> dict[str, Any]:

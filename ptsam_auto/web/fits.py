@@ -4,6 +4,7 @@ The process writes one JSON object per line, as `commands.fit_reported` says; ot
 new folder, so that no specialist is replaced.
 """
 
+import atexit
 import json
 import os
 import shutil
@@ -114,6 +115,7 @@ class Fits:
         self._lock = threading.Lock()
         self._stopping = False
         self._watcher: threading.Thread | None = None
+        atexit.register(self.stop)  # The process is not a child that Ctrl-C reaches.
 
     @property
     def is_running(self) -> bool:

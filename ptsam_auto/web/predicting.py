@@ -20,7 +20,7 @@ from ptsam_auto.web.shelf import Offered
 from ptsam_auto.web.site import Site
 from ptsam_auto.web.uploads import mask_from, safe_name, uploaded
 
-Wanted = Literal["mask", "rle", "page", "probability", "labels", "geojson", "imagej", "coco", "csv"]
+Wanted = Literal["mask", "rle", "view", "probability", "labels", "geojson", "imagej", "coco", "csv"]
 OfMask = Literal["json", "mask", "rle", "labels", "geojson", "imagej", "coco", "csv"]
 ImagePart = Annotated[UploadFile, File(description="The image: any file that ptsam-auto predict reads.")]
 MaskPart = Annotated[
@@ -59,7 +59,7 @@ def router(site: Site) -> APIRouter:
             Wanted,
             Query(
                 description="mask: PNG, 0 and 255. rle: COCO's run lengths. probability: TIFF, float32. labels: one "
-                "number per object, OME-TIFF. geojson: for QuPath. imagej: ROI set. coco, csv: the objects. page: what "
+                "number per object, OME-TIFF. geojson: for QuPath. imagej: ROI set. coco, csv: the objects. view: what "
                 "the page shows."
             ),
         ] = "mask",
@@ -67,7 +67,7 @@ def router(site: Site) -> APIRouter:
             0.5
         ),
         page: PageNumber = 0,
-        uncertainty: Annotated[bool, Query(description="Also compute the uncertainty; only with answer=page.")] = False,
+        uncertainty: Annotated[bool, Query(description="Also compute the uncertainty; only with answer=view.")] = False,
     ) -> Any:  # noqa: ANN401 - JSON or a file
         """Predict the mask of one image, or of one page of a stack."""
         offered = chosen(site, specialist)
@@ -134,7 +134,7 @@ def predicted(
     specialist = offered.specialist
     with uploaded(content, name, page, reading_of(specialist), site.limits.pixels) as image:
         size = pixel_size_of(image.path)
-        if answer == "page":
+        if answer == "view":
             about = {"name": image.name, "page": page, "pages": image.pages}
             about |= {"image": answers.encoded(answers.png(image.pixels))}
             about |= {"pixel_size": {"width": size.width, "height": size.height} if size else None}

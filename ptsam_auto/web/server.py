@@ -18,17 +18,20 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: The host is not one of this machine, or the port is in use.
     """
+    found = None
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         found = socket.socket(family, socket.SOCK_STREAM)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
+        found.listen()
     except OSError as error:
+        if found:
+            found.close()
         raise ConfigError(
             f"--host {host} --port {port} cannot be used: {error.strerror or error}.\n"
             f"Choose another port, such as --port {port + 1}."
         ) from None
-    found.listen()
     return found
 
 
@@ -41,6 +44,7 @@ def run(site: Site, listener: socket.socket, host: str, token: str | None = None
     """Answer requests until Ctrl-C, which ends as KeyboardInterrupt."""
     config = uvicorn.Config(
         build(site, host, token),
+        ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -11,6 +11,8 @@ from ptsam_auto.errors import ConfigError, SpecialistError
 from ptsam_auto.specialist.artifact import Specialist, load_descriptors, load_specialist
 from ptsam_auto.specialist.layout import FOLDS_FILE
 
+MOST_OF_FITS = 3  # specialists of fits of this server that stay in memory
+
 
 @dataclass(frozen=True)
 class Offered:
@@ -50,13 +52,14 @@ class Shelf:
     device: str | None = None
     _offered: dict[str, Offered] = field(default_factory=dict)
     _chosen: str | None = None
+    _of_fits: list[str] = field(default_factory=list)
 
     def add(self, folder: Path, *, chosen: bool = False) -> Offered:
         """Load a specialist; it takes seconds.
 
         Args:
             folder: Its folder.
-            chosen: Whether it is used from now on where none is named.
+            chosen: Whether it is that of a fit of this server, which is used from now on where none is named.
 
         Raises:
             ConfigError: Another one has this name.
@@ -76,6 +79,10 @@ class Shelf:
         self._offered[name] = Offered(name, specialist, descriptors)
         if chosen or self._chosen is None:
             self._chosen = name
+        if chosen:
+            self._of_fits.append(name)
+            if len(self._of_fits) > MOST_OF_FITS:
+                del self._offered[self._of_fits.pop(0)]
         return self._offered[name]
 
     def get(self, name: str | None) -> Offered | None:

@@ -12,6 +12,8 @@ from ptsam_auto.web.ranking import rank
 from ptsam_auto.web.shelf import Offered, Shelf
 from ptsam_auto.web.work import OneAtATime
 
+FEWEST_MASKS = 2  # for a fit, which predicts each image with a model that was trained without it
+
 
 @dataclass
 class Site:
@@ -24,6 +26,7 @@ class Site:
         annotation: Folder that is annotated, or None; then `training` is the same folder.
         fit: How a fit is started, or None if no fit can be started.
         fit_every: Number of new masks after which a fit starts by itself; 0 for never.
+        fitted_on: Number of masks that the last fit had, or of those that do not count as new.
     """
 
     shelf: Shelf
@@ -32,6 +35,7 @@ class Site:
     annotation: AnnotationFolder | None = None
     fit: FitCommand | None = None
     fit_every: int = 0
+    fitted_on: int = 0
 
     def __post_init__(self) -> None:
         self.work = OneAtATime(self.limits)
@@ -39,7 +43,6 @@ class Site:
         self.ranked: tuple[int, int] = (0, 0)
         self._ranking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._fitted_on = 0
 
     @property
     def mode(self) -> str:
@@ -55,7 +58,6 @@ class Site:
         """Start what runs in the background. It is called in the event loop."""
         self._loop = asyncio.get_running_loop()
         newest = self.shelf.get(None)
-        self._fitted_on = len(newest.specialist.record.data.train) if newest and self.annotation else 0
         if newest:
             self._order(newest)
 
@@ -67,12 +69,15 @@ class Site:
             self.fits.stop()
         self.work.close()
 
-    def fit_if_due(self) -> bool:
-        """Start a fit if enough masks are new; return whether one was started."""
+    def fit_if_due(self, masks: int) -> bool:
+        """Start a fit if enough masks are new; return whether one was started.
+
+        Args:
+            masks: Number of images with a mask.
+        """
         if not self.fits or not self.fit_every or self.fits.is_running:
             return False
-        masks = self.masks
-        if masks - self._fitted_on < self.fit_every:
+        if masks < FEWEST_MASKS or masks - self.fitted_on < self.fit_every:
             return False
         self.start_fit(masks)
         return True
@@ -81,7 +86,7 @@ class Site:
         """Start a fit; see `Fits.start`."""
         assert self.fits is not None
         self.fits.start(masks)
-        self._fitted_on = masks
+        self.fitted_on = masks
 
     def _fitted(self, folder: Path) -> None:
         """Offer the specialist of a fit. It is called in a thread of its own."""

@@ -31,13 +31,13 @@ def router(site: Site) -> APIRouter:
         """
         if site.training is None or site.annotation is not None:
             raise HTTPException(HTTPStatus.NOT_FOUND, NO_FOLDER)
-        image_name, mask_name = await site.work.run(
+        image_name, mask_name, masks = await site.work.run(
             _saved, site.training, image.file, image.filename, mask.file, page, site.limits.pixels
         )
-        return Saved(image=image_name, mask=mask_name, masks=site.masks)
+        return Saved(image=image_name, mask=mask_name, masks=masks)
 
     @routes.post("/fits", status_code=HTTPStatus.ACCEPTED)
-    async def start() -> FitProgress:
+    def start() -> FitProgress:
         """Start a fit on the training images. The new specialist has a new folder, and is offered when it is done."""
         fits = _fits(site)
         try:
@@ -47,7 +47,7 @@ def router(site: Site) -> APIRouter:
         return _progress(site, fits)
 
     @routes.get("/fits/current")
-    async def progress() -> FitProgress:
+    def progress() -> FitProgress:
         """Say how far the last fit is."""
         return _progress(site, _fits(site))
 
@@ -63,14 +63,14 @@ def router(site: Site) -> APIRouter:
 
 def _saved(
     folder: PairsFolder, image: BinaryIO, name: str | None, mask: BinaryIO, page: int, most_pixels: int
-) -> tuple[str, str]:
-    """Save an image with its mask; return their paths in the folder."""
+) -> tuple[str, str, int]:
+    """Save an image with its mask; return their paths in the folder, and the number of masks in it."""
     drawn = mask_from(mask.read(), most_pixels)
     with uploaded(image, name, page, READ_AS_STORED, most_pixels) as given:
         check_size(drawn, given.pixels)
         saved = folder.add(given, drawn)
     first, second = (path.relative_to(folder.folder).as_posix() for path in saved)
-    return first, second
+    return first, second, len(folder.annotated())
 
 
 def check_size(mask: np.ndarray, pixels: np.ndarray) -> None:

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from ptsam_auto.web.guard import refuse
 from ptsam_auto.web.limits import Limits
 
 Result = TypeVar("Result")
+DRAIN_SECONDS = 5.0  # Longest time for which the body of a refused request is read.
 KEPT = 0.7  # Share of the old value in the smoothed duration of a computation.
 
 
@@ -68,7 +70,7 @@ class OneAtATime:
 
 
 class Admission:
-    """ASGI middleware: a request that computes is refused while too many wait, before its body is read.
+    """ASGI middleware: a request that computes is refused while too many wait. Its body is dropped as it arrives.
 
     Every request has a time limit. A computation that has begun cannot be stopped; who asked for it is told, and those
     that come next wait for it.
@@ -90,6 +92,7 @@ class Admission:
         computes = scope["path"].startswith(self._paths)
         work = self._work
         if computes and work.is_full:
+            await _drained(receive)
             what = f"The server is busy: {work.admitted} requests are computed or wait. Try again later."
             await refuse(send, HTTPStatus.SERVICE_UNAVAILABLE, what, {"retry-after": str(work.retry_after)})
             return
@@ -111,3 +114,11 @@ class Admission:
             await refuse(send, HTTPStatus.GATEWAY_TIMEOUT, what, {"retry-after": str(work.retry_after)})
         finally:
             work.admitted -= computes
+
+
+async def _drained(receive: Receive) -> None:
+    """Read the body of a request and drop it: many clients see an answer only after they have sent everything."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass

@@ -227,6 +227,7 @@ def test_everything_can_be_done_with_the_keyboard_alone(browser, made, tmp_path)
         assert page.evaluate("document.activeElement.className") == "skip"
         page.keyboard.press("Enter")
         tab_to(page, "canvas")
+        assert page.locator("#threshold").is_enabled(), "the mask was proposed"
         page.keyboard.press("b")
         page.keyboard.press("Space")
         for _ in range(6):
@@ -305,6 +306,9 @@ def test_the_page_fits_its_screen_and_can_be_read(browser, made, tmp_path, size,
             assert dark == (scheme == "dark")
             box = page.locator("#canvas").bounding_box()
             assert box["height"] > 0.5 * SIZES[size][1], "most of the screen is for the image"
+            if size == "phone" and site.annotation:
+                page.touchscreen.tap(*place(page, 32, 24))
+                page.locator("#saved", has_text="The draft is saved").wait_for()
 
 
 def test_with_a_token_the_page_asks_for_it_once(browser, made):

@@ -55,23 +55,25 @@ def test_run_lengths_are_those_of_coco(opened, specialist):
 
 
 def test_every_file_form_holds_the_objects(opened, specialist):
-    mask = specialist.predict(IMAGE)
-    labels = tifffile.imread(io.BytesIO(predict(opened, answer="labels").content))
-    assert (labels.shape, labels.dtype) == (mask.shape, np.uint16)
+    probability = specialist.probability(IMAGE)
+    # The toy finds specks, which are too small for objects; at this threshold everything is foreground.
+    asked = {"threshold": float(probability.min() / 2)}
+    labels = tifffile.imread(io.BytesIO(predict(opened, answer="labels", **asked).content))
+    assert (labels.shape, labels.dtype) == (probability.shape, np.uint16)
     count = labels.max()
     assert count >= 1
-    probability = tifffile.imread(io.BytesIO(predict(opened, answer="probability").content))
-    assert np.allclose(probability, specialist.probability(IMAGE))
-    assert len(json.loads(predict(opened, answer="geojson").content)["features"]) == count
-    assert len(zipfile.ZipFile(io.BytesIO(predict(opened, answer="imagej").content)).namelist()) == count
-    assert len(json.loads(predict(opened, answer="coco").content)["annotations"]) == count
-    table = predict(opened, answer="csv").text.splitlines()
+    found = tifffile.imread(io.BytesIO(predict(opened, answer="probability").content))
+    assert np.allclose(found, probability)
+    assert len(json.loads(predict(opened, answer="geojson", **asked).content)["features"]) == count
+    assert len(zipfile.ZipFile(io.BytesIO(predict(opened, answer="imagej", **asked).content)).namelist()) == count
+    assert len(json.loads(predict(opened, answer="coco", **asked).content)["annotations"]) == count
+    table = predict(opened, answer="csv", **asked).text.splitlines()
     assert len(table) == count + 1
     assert "area_px" in table[0]
 
 
 def test_the_page_gets_probability_uncertainty_and_expected_dice(opened, specialist):
-    about = predict(opened, answer="page", uncertainty=True).json()
+    about = predict(opened, answer="view", uncertainty=True).json()
     shape = about["height"], about["width"]
     found = np.frombuffer(zlib.decompress(base64.b64decode(about["probability"])), np.uint8).reshape(shape)
     expected = assess(specialist, IMAGE)
@@ -80,7 +82,7 @@ def test_the_page_gets_probability_uncertainty_and_expected_dice(opened, special
     assert np.abs(unsure / 510 - expected.uncertainty).max() < 0.002
     assert about["expected_dice"] == pytest.approx(expected.expected_dice, abs=1e-4)
     assert np.array_equal(pixels_of(base64.b64decode(about["image"])), IMAGE)
-    assert predict(opened, answer="page").json()["uncertainty"] is None
+    assert predict(opened, answer="view").json()["uncertainty"] is None
 
 
 def test_each_step_of_the_slider_is_a_threshold_of_predict():
@@ -95,7 +97,7 @@ def test_a_page_of_a_stack_is_predicted_and_its_pixel_size_is_known(opened, spec
     metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
     metadata |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
     tifffile.imwrite(buffer, stack, ome=True, metadata=metadata)
-    about = predict(opened, buffer.getvalue(), "s.ome.tif", page=3, answer="page").json()
+    about = predict(opened, buffer.getvalue(), "s.ome.tif", page=3, answer="view").json()
     assert (about["name"], about["pages"]) == ("s.ome_p003", 5)
     assert about["pixel_size"] == {"width": 0.5, "height": 0.5}
     mask = pixels_of(predict(opened, buffer.getvalue(), "s.ome.tif", page=3).content)

@@ -66,7 +66,11 @@ function showList() {
       name.textContent = item.name;
       const state = document.createElement("span");
       state.className = "state";
-      state.textContent = stateOf(item);
+      const [symbol, words] = stateOf(item);
+      const hidden = element("span", ` ${words}`);
+      hidden.className = "hidden";
+      state.append(symbol, hidden);
+      if (words) button.title += `: ${words}`;
       button.append(name, state);
       button.addEventListener("click", () => open(item).catch(failed));
       const entry = document.createElement("li");
@@ -79,11 +83,11 @@ function showList() {
 }
 
 function stateOf(item) {
-  if (item.state === "done") return "✓ done";
-  if (item.state === "draft") return "✎ draft";
-  if (item.saved) return "✓ saved";
-  if (item.rank) return `next ${item.rank}`;
-  return "";
+  if (item.state === "done") return ["✓", "done"];
+  if (item.state === "draft") return ["✎", "draft"];
+  if (item.saved) return ["✓", "saved"];
+  if (item.rank) return [`${item.rank}.`, "in the order in which to paint"];
+  return ["", ""];
 }
 
 let listedBefore = "";
@@ -140,6 +144,7 @@ async function open(item) {
   leave();
   current = item;
   editor.close();
+  editor.locked = false;
   showUncertaintyNote();
   $("objects").textContent = "No mask yet.";
   $("expected").textContent = "";
@@ -164,7 +169,7 @@ async function predict(item, uncertainty = false) {
   if (!item.prediction || item.prediction.specialist !== name || (uncertainty && !item.prediction.unsure)) {
     const body = new FormData();
     body.append("image", item.file, item.name);
-    const asked = query({ answer: "page", page: item.page, specialist: name, uncertainty });
+    const asked = query({ answer: "view", page: item.page, specialist: name, uncertainty });
     const found = await waiting("Predicting", () => json(`api/predict?${asked}`, { method: "POST", body }));
     item.prediction = {
       ...found,
@@ -226,12 +231,13 @@ async function propose(byHand = true, uncertainty = false) {
   }
   editor.setUncertainty(unsure);
   showExpected(found);
+  showButtons();
   count();
 }
 
 function showExpected({ expected_dice: dice, expected_dice_error: error }) {
   $("expected").textContent = dice === null || dice === undefined ? ""
-    : `Expected Dice of this image: ${(100 * dice).toFixed(0)} ± ${(100 * error).toFixed(0)} %.`;
+    : `Expected Dice of the prediction: ${(100 * dice).toFixed(0)} ± ${(100 * error).toFixed(0)} %.`;
 }
 
 // --- objects ---
@@ -262,8 +268,8 @@ async function countNow() {
   const sorted = [...areas].sort((a, b) => a - b);
   const middle = sorted.length ? sorted[sorted.length >> 1] : 0;
   $("objects").textContent = found.objects
-    ? `${found.objects} object${found.objects > 1 ? "s" : ""}, ${short(middle)} ${unit} in the middle (median area), ` +
-      `${(100 * found.foreground_share).toFixed(1)} % of the image. ${found.touching_border} touch the border.`
+    ? `${found.objects} object${found.objects > 1 ? "s" : ""}, median area ${short(middle)} ${unit}. ` +
+      `${found.touching_border} touch the border. Mask: ${(100 * found.foreground_share).toFixed(1)} % of the image.`
     : "No objects" + (specialist()?.smallest ? ` (of at least ${specialist().smallest} px).` : ".");
   showHistogram(sorted, unit);
   $("areas").hidden = !found.objects;
@@ -346,21 +352,28 @@ async function withoutDrafts() {
 
 async function done() {
   const item = current;
-  if (!editor.isOpen) return;
+  if (!editor.isOpen || editor.locked) return;
   if (!editor.mask.some(Boolean) && !confirm("Nothing is painted. Is there really nothing to be found on this image?")) return;
-  const runs = JSON.stringify(runsOf(editor.mask, editor.width, editor.height));
-  await withoutDrafts();
-  const saved = await json(`api/images/${encodeURIComponent(item.name)}/mask`, {
-    method: "PUT", body: runs, headers: { "content-type": "application/json" },
-  });
-  item.state = "done";
-  item.rank = null;
-  say(`Saved as ${saved.mask}.${saved.fit_started ? " A fit has started." : ""}`);
-  watchFit();
-  const message = $("message").textContent;
-  await loadList();
-  await openNext(item);
-  say(message);
+  say("");
+  editor.locked = true; // Until the next image is open, so that no stroke gets onto this one.
+  showButtons();
+  try {
+    const runs = JSON.stringify(runsOf(editor.mask, editor.width, editor.height));
+    await withoutDrafts();
+    const saved = await waiting("Saving", () => json(`api/images/${encodeURIComponent(item.name)}/mask`, {
+      method: "PUT", body: runs, headers: { "content-type": "application/json" },
+    }));
+    item.state = "done";
+    item.rank = null;
+    watchFit().catch(failed);
+    await loadList();
+    await openNext(item);
+    const all = items.every((one) => one.state === "done") ? " All images are done." : "";
+    say(`Saved as ${saved.mask}.${saved.fit_started ? " A fit has started." : ""}${all}`);
+  } finally {
+    editor.locked = false;
+    showButtons();
+  }
 }
 
 async function openNext(after = current) {
@@ -371,8 +384,6 @@ async function openNext(after = current) {
     await open(next);
   } else if (!after) {
     await open(items[0]);
-  } else {
-    say("All images are done.");
   }
 }
 
@@ -402,6 +413,13 @@ async function watchFit() {
   clearTimeout(watching);
   if (!about?.fits) return;
   const progress = await json("api/fits/current");
+  const isNew = progress.state === "done" && lastState !== "done" && lastState !== "none";
+  lastState = progress.state === "none" ? lastState : progress.state;
+  if (isNew) {
+    await loadAbout();
+    $("specialist").value = progress.specialist;
+    showSpecialist();
+  }
   const running = progress.state === "running" || progress.state === "loading";
   showMasks(progress.masks_now);
   $("fit").hidden = running;
@@ -420,22 +438,19 @@ async function watchFit() {
     none: "",
     running: `Fitting on ${progress.masks} images for ${minutes} min. ${stage}${progress.note}`,
     loading: "Loading the new specialist.",
-    done: `${progress.specialist} is ready, after ${minutes} min. It is chosen above; earlier ones are still there.`,
+    done: `${progress.specialist} is ready, after ${minutes} min. It is chosen above; no earlier one was replaced.`,
     failed: `The fit has failed. ${progress.lines.at(-1) || ""}`,
     stopped: "The fit was stopped. Earlier specialists are as they were.",
   };
   if ($("fit-state").textContent !== texts[progress.state]) $("fit-state").textContent = texts[progress.state];
   $("fit-lines").textContent = progress.lines.join("\n");
-  if (progress.state === "done" && lastState !== "done" && lastState !== "none") await newSpecialist(progress.specialist);
-  lastState = progress.state === "none" ? lastState : progress.state;
+  if (isNew) await useNewSpecialist();
   if (running) watching = setTimeout(() => watchFit().catch(failed), POLL);
 }
 
-async function newSpecialist(name) {
-  await loadAbout();
-  $("specialist").value = name;
-  showSpecialist();
-  say(`${name} is ready.`);
+/** Show what the new specialist finds on the open image. */
+async function useNewSpecialist() {
+  say(`${$("specialist").value} is ready.`);
   if (!current) return;
   if (!annotating()) await predict(current, false);
   else if (current.state === "open" && editor.isOpen && !editor.done.length) await propose(false);
@@ -502,7 +517,7 @@ async function download() {
 // --- controls ---
 
 function showButtons() {
-  const isOpen = editor.isOpen;
+  const isOpen = editor.isOpen && !editor.locked;
   for (const id of ["done", "clear", "download", "save", "zoom-in", "zoom-out", "zoom-fit"]) $(id).disabled = !isOpen;
   $("propose").disabled = !isOpen || !specialist();
   $("undo").disabled = !editor.done.length;

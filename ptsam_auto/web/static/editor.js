@@ -23,6 +23,7 @@ export class Editor extends EventTarget {
     this.showMask = true;
     this.showUncertainty = false;
     this.view = { scale: 1, x: 0, y: 0 };
+    this.locked = false; // while its mask is saved
     this.pointers = new Map();
     this.polygon = [];
     this.close();
@@ -101,7 +102,7 @@ export class Editor extends EventTarget {
 
   /** Remove everything from the mask; it can be undone. */
   clear() {
-    if (!this.isOpen) return;
+    if (!this.isOpen || this.locked) return;
     this.#edit(() => {
       this.edits.fill(2);
       this.#recompose(0, 0, this.width, this.height);
@@ -442,7 +443,7 @@ export class Editor extends EventTarget {
   }
 
   #step(from, to, way) {
-    if (!this.isOpen || this.stroke || !from.length) return;
+    if (!this.isOpen || this.locked || this.stroke || !from.length) return;
     const step = from.pop();
     step[way]();
     to.push(step);
@@ -477,7 +478,7 @@ export class Editor extends EventTarget {
   }
 
   #down(event) {
-    if (!this.isOpen) return;
+    if (!this.isOpen || this.locked) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     this.#penUp();
@@ -573,7 +574,7 @@ export class Editor extends EventTarget {
   // --- keys ---
 
   #key(event) {
-    if (!this.isOpen || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this.isOpen || this.locked || event.ctrlKey || event.metaKey || event.altKey) return;
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (ways[event.key]) {
       event.preventDefault();
