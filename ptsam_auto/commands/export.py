@@ -19,6 +19,7 @@ from ptsam_auto.terminal import Terminal
 from ptsam_auto.tracking.models import local_folder
 
 COMPARED = 4  # number of images on which the export is compared with PyTorch
+LEAST_DICE_OF_INT8 = 0.98  # between both masks; below it, a warning
 
 
 def export(options: ExportOptions, terminal: Terminal) -> Comparison:
@@ -43,24 +44,26 @@ def export(options: ExportOptions, terminal: Terminal) -> Comparison:
             compared = export_onnx(options.onnx, specialist, images, quantise=options.int8)
             size = sum(path.stat().st_size for path in options.onnx.glob("*.onnx"))
             terminal.say(f"Exported: {options.onnx}/ ({size / 1e6:.0f} MB).")
-            _say(compared, "images" if options.images else "rendered images", terminal)
+            _say(compared, "images" if options.images else "rendered images", terminal, int8=options.int8)
         if options.bioimageio:
             options.bioimageio.parent.mkdir(parents=True, exist_ok=True)
             compared = export_package(options.bioimageio, specialist, quantise=options.int8)
             size = options.bioimageio.stat().st_size
             terminal.say(f"Exported: {options.bioimageio} ({size / 1e6:.0f} MB).")
-            _say(compared, "rendered image", terminal)
+            _say(compared, "rendered image", terminal, int8=options.int8)
     except OSError as error:
         folder = error.filename or options.onnx or options.bioimageio
         raise OutputError(f"Cannot write to {folder}: {error.strerror}.\nChoose another folder.") from None
     return compared
 
 
-def _say(compared: Comparison, images: str, terminal: Terminal) -> None:
+def _say(compared: Comparison, images: str, terminal: Terminal, *, int8: bool) -> None:
     terminal.say(
         f"Compared with PyTorch on {compared.images} {images}: largest difference of the probability "
         f"{compared.difference:.1g}, Dice between the masks {compared.dice:.4f}."
     )
+    if int8 and compared.dice < LEAST_DICE_OF_INT8:
+        terminal.say("WARNING: The masks differ from those of PyTorch. Export without --int8.")
 
 
 def _check_folder(folder: Path, *, force: bool) -> None:

@@ -451,7 +451,7 @@ class ExportOptions:
         ),
     ] = None
     int8: Annotated[
-        bool, Option("Store and multiply matrices as 8-bit integers: smaller files, slightly other masks.", "--int8")
+        bool, Option("Store and multiply matrices as 8-bit integers: smaller files, other masks.", "--int8")
     ] = False
     images: Annotated[
         list[Path],

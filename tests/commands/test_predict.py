@@ -35,8 +35,8 @@ def made(tmp_path_factory, toy):
 def two_discs(monkeypatch):
     """The masks are two discs that touch, whatever the specialist finds."""
 
-    def drawn(specialist, source, destination: Destination):
-        result = original(specialist, source, destination)
+    def drawn(specialist, source, destination: Destination, progress):
+        result = original(specialist, source, destination, progress)
         for name in source.names:
             with Image.open(destination.masks / f"{name}.png") as mask:
                 rows, columns = np.mgrid[: mask.height, : mask.width]

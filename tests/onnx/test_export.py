@@ -80,14 +80,17 @@ def test_it_runs_where_torch_is_not_installed(lab, tmp_path):
     assert np.mean(mask == load_specialist(lab / "made").predict(image)) > 0.999
 
 
-def test_what_was_compared_is_said_and_kept(lab, tmp_path, capsys):
+def test_what_was_compared_is_said_and_kept(lab, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ptsam_auto.commands.export.LEAST_DICE_OF_INT8", 2)
     options = ExportOptions(lab / "made", tmp_path / "onnx", int8=True)
     compared = export(options, Terminal())
     about = json.loads((tmp_path / "onnx" / "onnx.json").read_text())
     assert about["quantised"]
     assert about["compared"]["dice"] == compared.dice
     assert 0.8 < compared.dice <= 1
-    assert "Compared with PyTorch on 4 rendered images" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "Compared with PyTorch on 4 rendered images" in printed
+    assert "WARNING: The masks differ from those of PyTorch. Export without --int8." in printed
     size = sum(path.stat().st_size for path in (tmp_path / "onnx").glob("*.onnx"))
     assert size < sum(path.stat().st_size for path in (lab / "onnx").glob("*.onnx"))
 
