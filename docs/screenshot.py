@@ -31,7 +31,8 @@ def main() -> None:
                 image.unlink()
             if number >= DONE:
                 (cells / "masks" / image.name).unlink()
-        short = ["--backbone", "nano", "--no-track", "--set", "recipe.epochs=12", "--set", "recipe.views=4"]
+        short = ["--backbone", "nano", "--folds", "2", "--no-track"]
+        short += ["--set", "recipe.epochs=8", "--set", "recipe.views=2"]
         subprocess.run([*PROGRAM, "fit", str(cells), "--out", str(folder / "cells-specialist"), *short], check=True)
         words = ["annotate", str(cells), "--out", str(folder / "cells-specialist"), "--port", "0"]
         server = subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE, text=True)
