@@ -44,7 +44,7 @@ def main() -> None:
                 page = browser.new_page(viewport=SIZE)
                 page.set_default_timeout(PATIENCE)
                 page.goto(address)
-                page.locator("#ranking", has_text="in the order in which they teach most").wait_for()
+                page.locator("#ranking", has_text="comes first").wait_for()
                 page.click("#list li:first-child button")
                 page.locator("#expected", has_text="Expected Dice").wait_for()
                 page.locator("#objects", has_text="objects, median").wait_for()
