@@ -8,6 +8,7 @@ white-is-zero, CMYK, orientation. The modules images.py and mask_values.py inter
 # H W  rows and columns, px;  C  channels, without alpha
 
 import logging
+import math
 import re
 import threading
 import warnings
@@ -167,8 +168,10 @@ def count_pages(path: Path, *, planes: Planes = "guess") -> int:
     return pages_of_file(path, planes=planes).count
 
 
-def size_of_file(path: Path, *, planes: Planes = "guess") -> tuple[int, int]:
-    """Return height and width of a page of a file in px, from its header alone, without its orientation applied.
+def size_of_file(path: Path, *, planes: Planes = "guess") -> tuple[int, int, int]:
+    """Return height and width of a page of a file in px, and its channels, from the header alone.
+
+    The orientation is not applied, and alpha counts as a channel.
 
     Args:
         path: Path of the file, as in `decode`.
@@ -182,15 +185,21 @@ def size_of_file(path: Path, *, planes: Planes = "guess") -> tuple[int, int]:
             from ptsam_auto.data.volumes import open_volume
 
             volume = open_volume(path)
-            return volume.shape[volume.axes.index("Y")], volume.shape[volume.axes.index("X")]
+            return _size(volume.axes.replace("S", "C"), volume.shape)
         if not _header(path).startswith(TIFF_STARTS):
             with Image.open(path, formats=FORMATS) as opened:
-                return opened.height, opened.width
+                return opened.height, opened.width, len(opened.getbands())
         from ptsam_auto.data.tiff import Stack
 
         with tifffile.TiffFile(path) as tiff:
             stack = Stack.of(tiff, planes)
-            return stack.shape[stack.axes.index("Y")], stack.shape[stack.axes.index("X")]
+            return _size(stack.axes, stack.shape)
+
+
+def _size(axes: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return height, width and channels from the axes: Y rows, X columns, C channels."""
+    channels = math.prod(size for axis, size in zip(axes, shape, strict=True) if axis == "C")
+    return shape[axes.index("Y")], shape[axes.index("X")], channels
 
 
 def named_as_image(path: Path) -> bool:

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from ptsam_auto.errors import DatasetError, PtsamError
+from ptsam_auto.errors import DatasetError, OutputError, PtsamError
 from ptsam_auto.web import annotating, predicting, training
 from ptsam_auto.web.guard import Guard
 from ptsam_auto.web.models import About, Health, SpecialistInfo
@@ -61,8 +61,7 @@ def build(site: Site, host: str = "127.0.0.1", token: str | None = None) -> ASGI
     @app.get("/health", tags=["server"])
     async def health() -> Health:
         """Say whether the server works, and how busy it is."""
-        names = [offered.name for offered in site.shelf]
-        return Health(specialists=names, running=site.work.running, waiting=site.work.waiting)
+        return Health(specialists=site.shelf.names(), running=site.work.running, waiting=site.work.waiting)
 
     @app.get("/api/about", tags=["server"])
     async def about() -> About:
@@ -111,4 +110,4 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
         detail = "; ".join(f"{problem.where} {problem.what}".strip() for problem in error.problems)
     else:
         detail = str(error)
-    return JSONResponse({"detail": detail}, 422)
+    return JSONResponse({"detail": detail}, 507 if isinstance(error, OutputError) else 422)

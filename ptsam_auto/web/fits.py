@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,10 +53,10 @@ class FitCommand:
                 found[int(number)] = path
         return [found[number] for number in sorted(found) if (found[number] / RECORD_FILE).is_file()]
 
-    def next_folder(self) -> Path:
-        """Return a folder that does not exist."""
+    def next_folder(self, taken: Collection[str] = ()) -> Path:
+        """Return a folder that does not exist, and whose name is not taken."""
         number, folder = 1, self.out
-        while folder.exists():
+        while folder.exists() or folder.name in taken:
             number += 1
             folder = self.out.with_name(f"{self.out.name}-{number}")
         return folder
@@ -105,12 +105,18 @@ class Fits:
     Args:
         command: How a fit is started.
         finished: Function that is called with the folder of a new specialist, in a thread.
+        taken: Function that returns the names that a new specialist cannot have.
     """
 
-    def __init__(self, command: FitCommand, finished: Callable[[Path], None]) -> None:
+    def __init__(
+        self,
+        command: FitCommand,
+        finished: Callable[[Path], None],
+        taken: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self.command = command
         self.progress = Progress()
-        self._finished = finished
+        self._finished, self._taken = finished, taken
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._stopping = False
@@ -134,7 +140,7 @@ class Fits:
         with self._lock:
             if self.is_running:
                 raise BusyError("A fit is running. Wait until it has ended, or stop it.")
-            out = self.command.next_folder()
+            out = self.command.next_folder(self._taken())
             self.progress = Progress("running", out.name, masks, started=time.monotonic())
             self._stopping = False
             self._process = subprocess.Popen(

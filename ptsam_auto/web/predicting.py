@@ -38,6 +38,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is larger than the limit."),
         (HTTPStatus.UNPROCESSABLE_ENTITY, "The image or the mask cannot be used; the reason is in the answer."),
         (HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests wait. The header Retry-After says when to try again."),
+        (HTTPStatus.INSUFFICIENT_STORAGE, "A file cannot be written; the reason is in the answer."),
         (HTTPStatus.GATEWAY_TIMEOUT, "The answer took longer than the limit."),
     )
 }

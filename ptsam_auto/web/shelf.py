@@ -90,6 +90,10 @@ class Shelf:
         name = self._chosen if name is None else name
         return self._offered.get(name) if name is not None else None
 
+    def names(self) -> list[str]:
+        """Return the names of the specialists."""
+        return list(self._offered)
+
     def __iter__(self) -> Iterator[Offered]:
         """Iterate over the specialists."""
         return iter(tuple(self._offered.values()))

@@ -39,7 +39,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.work = OneAtATime(self.limits)
-        self.fits = Fits(self.fit, self._fitted) if self.fit else None
+        self.fits = Fits(self.fit, self._fitted, self.shelf.names) if self.fit else None
         self.ranked: tuple[int, int] = (0, 0)
         self._ranking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -26,6 +26,7 @@ from ptsam_auto.records import RecordError, from_json
 NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|]')
 LONGEST_NAME = 120  # characters
 NAMELESS = "image"
+MOST_CHANNELS = 8  # of an image with the largest number of pixels
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,11 @@ def uploaded(
 
 def check_pixels(path: Path, name: str, most_pixels: int) -> None:
     """Check the size of an image from its header, before it is decoded; raises DatasetError."""
-    height, width = size_of_file(path)
+    height, width, channels = size_of_file(path)
     if height * width > most_pixels:
         raise _too_many(name, height, width, most_pixels)
+    if height * width * channels > MOST_CHANNELS * most_pixels:
+        raise _problem(name, f"{width} x {height} px with {channels} channels, which is too large for this server")
 
 
 def mask_from(content: bytes, most_pixels: int) -> np.ndarray:

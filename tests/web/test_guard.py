@@ -1,9 +1,12 @@
 """What may not reach the server: foreign names, foreign pages, too much, too long, too many, and no token."""
 
 import asyncio
+import io
 import threading
 
+import numpy as np
 import pytest
+import tifffile
 
 from ptsam_auto.web.limits import Limits
 from ptsam_auto.web.work import Admission, OneAtATime
@@ -99,6 +102,16 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(made):
         answer = opened.post("/api/predict", files=upload(sample(1, 200, 300).image))
         assert answer.status_code == 422
         assert answer.json()["detail"] == "a.png 300 x 200 px; this server takes at most 0.005 million pixels"
+
+
+def test_an_image_with_very_many_channels_is_refused_before_it_is_decoded(made):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros((2000, 5, 6), np.uint8), metadata={"axes": "CYX"}, ome=True, compression="zlib")
+    with client(made, limits=Limits(pixels=5000)) as opened:
+        answer = opened.post("/api/predict", files={"image": ("a.tif", buffer.getvalue())})
+        assert answer.status_code == 422
+        what = "a.tif 6 x 5 px with 2000 channels, which is too large for this server"
+        assert answer.json()["detail"] == what
 
 
 def test_with_a_token_the_api_is_closed_to_those_who_lack_it():

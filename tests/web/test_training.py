@@ -166,6 +166,21 @@ def pretending(folder, program):
     return FitCommand(folder / "new", lambda out: [sys.executable, "-S", "-c", start + program, str(out)])
 
 
+def test_a_new_specialist_never_has_the_name_of_one_that_is_offered(tmp_path, made):
+    """Otherwise it could not be offered after minutes of training."""
+    command = FitCommand(tmp_path / "made", lambda out: [sys.executable, "-S", "-c", "", str(out)])
+    with client(made, training=PairsFolder(tmp_path / "a"), fit=command) as opened:
+        assert opened.post("/api/fits").json()["specialist"] == "made-2"
+
+
+def test_a_disk_that_cannot_be_written_to_is_a_message(opened, folder):
+    folder.parent.mkdir(exist_ok=True)
+    (folder.parent / "corrected").write_text("a file in place of the folder")
+    answer = send(opened)
+    assert answer.status_code == 507
+    assert "Cannot write to" in answer.json()["detail"]
+
+
 def test_a_fit_that_fails_says_why_and_leaves_nothing_behind(tmp_path):
     lines = ['{"say": "Reading"}', '{"stage": 1}', "{broken", "Two masks\x1b[31m are missing."]
     program = f"print(*{lines!r}, sep=chr(10)); sys.exit(1)"

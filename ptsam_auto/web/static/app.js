@@ -108,7 +108,7 @@ async function loadList() {
   $("ranking").hidden = false;
   $("ranking").textContent = `${done} of ${items.length} images are done. ` +
     (looking ? `The specialist looks at the others, to order them: ${listed.looked_at} of ${listed.to_look_at}.`
-      : items.some((item) => item.rank) ? "The others are in the order in which they teach most." : "");
+      : items.some((item) => item.rank) ? "What the specialist is least sure of, and what differs most, comes first." : "");
   showList();
 }
 
