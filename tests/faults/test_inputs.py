@@ -39,11 +39,11 @@ def test_what_is_wrong_in_a_file_is_a_message(name, rng):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
 def test_pictures_with_something_wrong_neither_crash_nor_fill_the_memory():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.inputs", "--inputs", "60", "--only", "pictures"],
+        [sys.executable, "-m", "tests.faults.inputs", "--inputs", "24", "--only", "pictures"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "| **all** | 120 |" in done.stdout
+    assert "| **all** | 48 |" in done.stdout
 
 
 def test_the_campaign_sees_a_crash_and_an_error_that_is_not_ours():

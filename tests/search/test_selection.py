@@ -225,6 +225,29 @@ def test_a_file_of_ones_own_that_is_wrong(text, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(("text", "message"), [
+    ("nano = 3", ": nano: expected a table, found 3."),
+    ("[nano]\ndecoder = 1.5", ": nano.decoder: expected settings."),
+    ("[nano]\nautosam = 'x'", ": nano.autosam: expected a table, found 'x'."),
+    ("[nano]\nadapt = 'decoder'", ": nano.adapt: expected a table, found 'decoder'."),
+    (
+        "[nano]\nadapt = { cpu = 'both', cuda = 'decoder', source = 'us' }",
+        ": nano.adapt: expected { cpu = ..., cuda = ..., source = ... }, each decoder or encoder.",
+    ),
+    (
+        "[nano.searched.decoder]\ndata = [{ name = 'discs', images = 7 }]",
+        ": nano.searched.decoder.data: expected a list of { name = ..., images = [...] }.",
+    ),
+    ("x = " + "[" * 5000, " cannot be read: "),
+    ("#" * 2_000_001, " cannot be read: it has more than 2,000,000 bytes."),
+])  # fmt: skip
+def test_own_defaults_of_a_wrong_type_are_a_message_that_names_the_place(text, message):
+    defaults.user_file().write_text(text)
+    with pytest.raises(ConfigError) as error:
+        defaults.values("nano", "decoder")
+    assert str(error.value).startswith(f"{defaults.user_file()}{message}")
+
+
 def test_a_place_that_cannot_be_written_to(searched, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises((OutputError, ConfigError)) as error:

@@ -284,3 +284,16 @@ def test_an_absurd_number_of_prompts_asks_for_no_memory(saved):
     (folder / "specialist.json").write_text(json.dumps(about))
     with pytest.raises(SpecialistError, match="is damaged"):
         load_specialist(folder)
+
+
+def test_learned_numbers_that_are_finite_but_absurd_do_not_give_empty_masks(saved):
+    folder, _ = saved
+    without_hashes(folder)
+    path = folder / "specialist.safetensors"
+    save_file({name: torch.full_like(tensor, 3e38) for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(SpecialistError) as error:
+        load_specialist(folder).predict(sample(0).image)
+    assert str(error.value) == (
+        f"{folder} gives NaN instead of probabilities, so its learned numbers are damaged or its training failed.\n"
+        "Run fit again."
+    )
