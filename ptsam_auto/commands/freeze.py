@@ -1,5 +1,8 @@
 """The command `freeze`: saves the default of `fit`, or the portfolio of `fit`, from the trials of a search."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ptsam_auto.commands.options import FreezeOptions
 from ptsam_auto.errors import SearchError
 from ptsam_auto.portfolio import members
@@ -109,7 +112,7 @@ def _members(found: Search, trials: list[Trial]) -> list[Member]:
                 name=name,
                 backbone=backbone.weights.name,
                 adapt=adapt,
-                settings={path: value for path, value in trial.settings.items() if usual[path] != value},
+                settings={path: value for path, value in _known(found, trial, usual).items() if usual[path] != value},
                 source=f"search {record.request.space}, {record.origin.created[:10]}, trial {trial.number}",
                 dice={dataset: round(dice, 5) for dataset, dice in trial.dice_by_dataset.items()},
                 seconds=round(found.seconds(trial), 1),
@@ -134,3 +137,15 @@ def _evidence(found: Search, left_out: list[LeftOut]) -> dict[str, object]:
             for one in left_out
         ]
     return evidence
+
+
+def _known(found: Search, trial: Trial, usual: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a trial.
+
+    Raises:
+        SearchError: There is no setting of one of these names; the journal is damaged or of another version.
+    """
+    unknown = sorted(trial.settings.keys() - usual.keys())
+    if unknown:
+        raise SearchError(f"{found.folder}: trial {trial.number} has a setting {unknown[0]!r}, which does not exist.")
+    return trial.settings

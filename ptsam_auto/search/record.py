@@ -14,6 +14,7 @@ from ptsam_auto.experiment.work_folder import Origin
 from ptsam_auto.records import RecordError, read_json
 from ptsam_auto.search.space import ADAPT, BACKBONE, Choice, Configuration, Halving, Range
 from ptsam_auto.specialist.record import BackboneRecord
+from ptsam_auto.training import defaults
 
 RECORD_FILE, JOURNAL_FILE = "search.json", "journal.jsonl"
 
@@ -341,7 +342,9 @@ def read_search(folder: Path) -> Search:
 def read_record(folder: Path) -> SearchRecord:
     """Return the contents of search.json. Raises SearchError as `read_search` does."""
     try:
-        return read_json(SearchRecord, folder / RECORD_FILE)
+        record = read_json(SearchRecord, folder / RECORD_FILE)
+        _check(record)
+        return record
     except (FileNotFoundError, NotADirectoryError):
         raise SearchError(
             f"{folder} is not a search: it has no {RECORD_FILE}.\nTo make one, run: ptsam-auto search"
@@ -352,6 +355,27 @@ def read_record(folder: Path) -> SearchRecord:
         ) from None
 
 
+def _check(record: SearchRecord) -> None:
+    """Check what the types of the fields do not say.
+
+    Raises:
+        RecordError: A part that is needed is missing, or has a name that does not exist.
+    """
+    request = record.request
+    if not record.backbones or not request.adapt:
+        raise RecordError("it has no backbone, or adapts nothing")
+    for backbone in record.backbones:
+        if backbone.family not in defaults.families():
+            raise RecordError(f"there is no backbone {backbone.family}")
+        try:
+            possible = defaults.adaptations(backbone.family, request.method)
+        except KeyError:
+            raise RecordError(f"there is no method {request.method}") from None
+        for adapt in request.adapt:
+            if adapt not in possible or adapt not in backbone.base:
+                raise RecordError(f"{backbone.name} has no settings for {request.method}, {adapt}")
+
+
 def read_events(folder: Path) -> list[Event]:
     """Return all events of a search so far.
 
@@ -360,14 +384,18 @@ def read_events(folder: Path) -> list[Event]:
     """
     path = folder / JOURNAL_FILE
     events: list[Event] = journal.read(path, Event)[0]  # type: ignore[arg-type]
-    started = set()
+    started: set[int] = set()
+    folds: set[str] | None = None
     for number, event in enumerate(events, start=1):
         if isinstance(event, Started):
             started.add(event.trial)
         elif event.trial not in started:
             raise journal.damaged(path, f"in line {number}", f"trial {event.trial} has not started before")
-        elif isinstance(event, Measured) and not event.rung.folds:
-            raise journal.damaged(path, f"in line {number}", "a rung has no folds")
+        elif isinstance(event, Measured):
+            names = set(event.rung.folds)
+            folds = folds or names
+            if not names or names != folds:
+                raise journal.damaged(path, f"in line {number}", "it has other folds than the lines before, or none")
     if started and started != set(range(len(started))):
         raise journal.damaged(path, "somewhere", "its trials are not numbered from 0")
     return events
