@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptsam_auto.commands.options import FreezeOptions
-from ptsam_auto.errors import SearchError
+from ptsam_auto.errors import ConfigError, SearchError
 from ptsam_auto.portfolio import members
 from ptsam_auto.portfolio.candidates import PORTFOLIO_METHOD
 from ptsam_auto.portfolio.learning import (
@@ -33,6 +33,8 @@ from ptsam_auto.terminal import Terminal
 from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import Settings
 
+COMPARED = ("method.tiles", "recipe.views", "recipe.epochs", "recipe.steps_per_epoch", "recipe.batch_size")
+
 
 def freeze(options: FreezeOptions, terminal: Terminal) -> Selection | Portfolio:
     """Save the default of `fit`, or its portfolio, and print how it was selected.
@@ -47,6 +49,7 @@ def freeze(options: FreezeOptions, terminal: Terminal) -> Selection | Portfolio:
         ConfigError: The file of the default settings is not valid TOML.
     """
     result = read_search(options.search)
+    _check_settings(result)
     if options.portfolio is not None:
         return _freeze_portfolio(result, options.portfolio, options, terminal)
     family, method, adapt = block_of(result)
@@ -60,6 +63,19 @@ def freeze(options: FreezeOptions, terminal: Terminal) -> Selection | Portfolio:
         f"Show it with: ptsam-auto defaults {family}{method_option}"
     )
     return selection
+
+
+def _check_settings(found: Search) -> None:
+    """Raise SearchError if a finished trial has a setting that cannot be, or lacks one by which trials are compared."""
+    for trial in finished(found.trials):
+        missing = [path for path in COMPARED if path not in trial.settings]
+        try:
+            Settings.from_paths(trial.settings)
+            wrong = f"it has no {missing[0]}" if missing else ""
+        except (ConfigError, TypeError, ValueError) as error:
+            wrong = str(error)
+        if wrong:
+            raise SearchError(f"{found.folder} is damaged. Trial {trial.number} cannot be used: {wrong}")
 
 
 def _freeze_portfolio(found: Search, count: int, options: FreezeOptions, terminal: Terminal) -> Portfolio:
