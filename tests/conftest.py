@@ -1,7 +1,12 @@
 import os
 import shutil
+import signal
 import sys
 import time
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so the commands that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before torch is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
