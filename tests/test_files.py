@@ -63,7 +63,7 @@ def test_text_files_name_their_encoding_or_a_file_name_with_an_omega_breaks_wind
 
 
 WRITERS = {"imwrite", "mknod", "new_file", "save", "save_file", "savefig", "write_bytes", "write_table", "write_text"}
-WHOLE = ("unfinished", "buffer", "content")  # what `replacing` yields, and memory
+WHOLE = ("unfinished", "buffer", "content", "temporary")  # what `replacing` yields, memory, and temporary folders
 ALLOWED = {  # files that another process of ours reads meanwhile, or whose writer is the helper itself
     "baselines/nnunet.py", "baselines/nnunet_process.py", "distributed/workers_trainer.py", "experiment/journal.py",
     "files.py", "onnx/export.py", "sam/download.py", "svg.py",

@@ -141,9 +141,9 @@ def _answer(network: Path, images: np.ndarray) -> np.ndarray:
 
 
 def _npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 def _description(

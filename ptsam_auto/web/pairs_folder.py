@@ -173,11 +173,11 @@ def _files_of(mask: MaskSource | None) -> tuple[Path, ...]:
     return mask.files if isinstance(mask, ObjectMasks) else ()
 
 
-def _write_page(path: Path, uploaded: Uploaded) -> None:
-    """Write a page of a stack as OME-TIFF, which names its channels as such."""
+def _write_page(temporary: Path, uploaded: Uploaded) -> None:
+    """Write a page of a stack to a temporary file, as OME-TIFF, which names its channels as such."""
     values = decode(uploaded.path, uploaded.page, planes=uploaded.files.planes or "guess").seen()
     tifffile.imwrite(
-        path,
+        temporary,
         np.moveaxis(values, -1, 0),
         ome=True,
         metadata={"axes": "CYX"},

@@ -79,8 +79,8 @@ def uploaded(
     """
     name = safe_name(given_name)
     with tempfile.TemporaryDirectory(prefix="ptsam-auto-") as folder:
-        path = Path(folder) / name
-        with path.open("wb") as copy:
+        path = temporary = Path(folder) / name
+        with temporary.open("wb") as copy:
             shutil.copyfileobj(content, copy)
         if path.suffix and not named_as_image(path):
             path = path.rename(path.with_suffix(""))  # The content decides, as it does for every name of a picture.
