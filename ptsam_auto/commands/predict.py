@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptsam_auto.commands.options import PredictOptions
-from ptsam_auto.data.legend import LEGEND_FILE, read_legend
+from ptsam_auto.data.legend import LEGEND_FILE, legend_of, read_legend
 from ptsam_auto.data.names import stem
 from ptsam_auto.data.new_images import NewImages, Source, find_new_images
 from ptsam_auto.errors import DatasetError, OutputError, Problem
@@ -16,7 +16,7 @@ from ptsam_auto.objects.separation import ObjectSettings
 from ptsam_auto.own_files import OwnFiles
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.expected_table import TABLE_FILE, read_rows, write_table
-from ptsam_auto.specialist.masks import Destination, PredictionResult, legend, predict_source, reading_of
+from ptsam_auto.specialist.masks import Destination, PredictionResult, predict_source, reading_of
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.tracking.models import local_folder
 from ptsam_auto.training.scale import MUCH_LARGER, is_much_larger
@@ -132,7 +132,7 @@ def predict(options: PredictOptions, terminal: Terminal) -> Path:
 def _write_legend(path: Path, specialist: Specialist) -> None:
     """Write the names of the classes in the masks."""
     try:
-        write_json(path, legend(specialist.classes))
+        write_json(path, legend_of(specialist.classes))
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror}.\nChoose another --out.") from None
 
@@ -163,7 +163,7 @@ def _own_files(
     legend_file = destination.masks / LEGEND_FILE
     if specialist.classes and legend_file.exists() and not destination.replace:
         stated = read_legend(destination.masks)
-        if stated != {name: (str(number),) for name, number in legend(specialist.classes).items()}:
+        if stated != {name: (str(number),) for name, number in legend_of(specialist.classes).items()}:
             raise OutputError(f"{legend_file} exists and names other classes.\nChoose another --out.")
     if destination.uncertainty is not None:
         files[destination.uncertainty] = [destination.uncertainty / TABLE_FILE]

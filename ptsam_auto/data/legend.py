@@ -1,6 +1,7 @@
-"""Reads classes.json: the names of the classes, and the values that each has in the masks."""
+"""The legend classes.json: the names of the classes, and the values that each has in the masks."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ EXPECTED = (
 )
 MOST_BYTES = 1_000_000
 VALUE_KEYS = ("value", "color", "colour", "id")
+
+
+def legend_of(classes: Sequence[str]) -> dict[str, int]:
+    """Return the legend of masks of class numbers as classes.json has it: 0 is background, classes count from 1."""
+    return {"background": 0, **{name: number for number, name in enumerate(classes, start=1)}}
 
 
 def read_legend(folder: Path) -> dict[str, tuple[str, ...]] | None:

@@ -10,10 +10,10 @@ import numpy as np
 
 from ptsam_auto.metrics.dice import Counts
 
-THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.5
 
 
-def decided(probability: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
+def decided(probability: np.ndarray, threshold: float = DEFAULT_THRESHOLD) -> np.ndarray:
     """Return the mask, H W, bool or class numbers.
 
     With several classes, each pixel has the class with the largest probability p, if p / (p + background) is above the
@@ -29,11 +29,6 @@ def decided(probability: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray
     largest = np.take_along_axis(probability, most[None], axis=0)[0]
     background = np.clip(1 - probability.sum(axis=0, dtype=np.float32), 0, 1)
     return np.where(largest > threshold * (largest + background), most + 1, 0).astype(np.uint8)
-
-
-def foreground_probability(probability: np.ndarray) -> np.ndarray:
-    """Return the probability that a pixel is of any class, H W, from a probability as `decided` has it."""
-    return probability if probability.ndim == 2 else probability.sum(axis=0)
 
 
 def masks_of(mask: np.ndarray, classes: int) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from ptsam_auto.errors import SpecialistError
 from ptsam_auto.extras import require
 from ptsam_auto.files import replacing, write_json
 from ptsam_auto.methods.prompt_free import PromptFreeSam
-from ptsam_auto.metrics.classes import decided
+from ptsam_auto.metrics.classes import DEFAULT_THRESHOLD, decided
 from ptsam_auto.onnx.runtime import ABOUT_FILE, FORMAT, INPUT, OnnxSpecialist
 from ptsam_auto.sam.image_encoder import encode
 from ptsam_auto.sam.network import SamNetwork
@@ -90,7 +90,7 @@ def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *
         members.append(_described(model, weight, specialist.record.members[number].name, encoders[key], decoder))
     about: dict[str, Any] = {
         "format": FORMAT,
-        "threshold": 0.5,
+        "threshold": DEFAULT_THRESHOLD,
         "classes": list(specialist.classes),
         "specialist": specialist.identity,
         "reading": asdict(specialist.record.data.reading),

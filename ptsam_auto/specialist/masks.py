@@ -11,7 +11,7 @@ it made from another image of the same name, are not overwritten by default.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ptsam_auto.data.raster import SOURCE, SPECIALIST
 from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.errors import DatasetError, OutputError
 from ptsam_auto.files import file_sha256, json_sha256, remove_unfinished, replacing
-from ptsam_auto.metrics.classes import decided
+from ptsam_auto.metrics.classes import DEFAULT_THRESHOLD, decided
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.expected_table import row_metadata
 from ptsam_auto.specialist.large import LargeResult, Progress, is_large, predict_large
@@ -36,7 +36,6 @@ from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
 PROBABILITY = "probability"  # Subfolder of the maps of the foreground probability.
 THRESHOLD = "ptsam-auto threshold"  # Text chunk of the masks.
-DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -251,11 +250,6 @@ def _is_intact(path: Path) -> bool:
     except Exception:  # Readers raise errors of every kind for a damaged file.
         return False
     return True
-
-
-def legend(classes: Sequence[str]) -> dict[str, int]:
-    """Return the number of each class in the masks, and 0 for the background, as classes.json has it."""
-    return {"background": 0, **{name: number for number, name in enumerate(classes, start=1)}}
 
 
 def _write_mask(path: Path, mask: np.ndarray, metadata: dict[str, str]) -> None:

@@ -65,17 +65,18 @@ class Pictures:
         marked, found = (np.count_nonzero((mask > 0) & counted) for mask in (sample.mask, predicted))
         several = predicted.dtype != bool
         return cls(
-            image=_small(sample.image),
-            annotation=_small(overlay(sample.image, sample.mask)),
-            prediction=_small(overlay(sample.image, predicted, None if several else sample.mask)),
+            image=small(sample.image),
+            annotation=small(overlay(sample.image, sample.mask)),
+            prediction=small(overlay(sample.image, predicted, None if several else sample.mask)),
             missed=1 - right / marked if marked else None,
             wrong=1 - right / found if found else None,
         )
 
 
-def _small(pixels: np.ndarray) -> np.ndarray:
+def small(pixels: np.ndarray, side: int = PICTURE_SIDE) -> np.ndarray:
+    """Return a picture, H W 3, uint8, at most `side` px long."""
     picture = Image.fromarray(pixels)
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    picture.thumbnail((side, side))
     return np.asarray(picture)
 
 
@@ -105,7 +106,7 @@ class Panel:
         """Return the pictures as data URIs, so that the report is one file."""
         own = self.pictures
         pictures = {"image": own.image, "annotation": own.annotation, "prediction": own.prediction}
-        return {kind: _source(pixels) for kind, pixels in pictures.items()}
+        return {kind: data_uri(pixels) for kind, pixels in pictures.items()}
 
     @property
     def what_went_wrong(self) -> str:
@@ -118,7 +119,8 @@ class Panel:
         return f"{100 * missed:.0f} % of the foreground is missed, {100 * wrong:.0f} % of what is found is wrong"
 
 
-def _source(pixels: np.ndarray) -> str:
+def data_uri(pixels: np.ndarray) -> str:
+    """Return a picture, H W 3, uint8, as JPEG in an address, so that a page is one file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

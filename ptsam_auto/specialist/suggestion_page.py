@@ -2,8 +2,6 @@
 
 # H W size of an image, px
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,10 +9,9 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from PIL import Image
 
 from ptsam_auto.files import write_text
-from ptsam_auto.specialist.report import TRUE_POSITIVE, overlay
+from ptsam_auto.specialist.report import TRUE_POSITIVE, data_uri, overlay, small
 from ptsam_auto.specialist.suggestion import Suggestion
 from ptsam_auto.specialist.uncertainty import LARGEST, Assessment
 
@@ -39,7 +36,8 @@ def card_of(suggestion: Suggestion, image: np.ndarray, assessment: Assessment) -
     """Return the card of an image, H W 3, uint8, RGB."""
     strength = (assessment.uncertainty / LARGEST)[..., None]
     unsure = np.rint((1 - strength) * image + strength * np.array(UNSURE)).astype(np.uint8)
-    return Card(suggestion, (_source(image), _source(overlay(image, assessment.mask)), _source(unsure)))
+    shown, masked, doubtful = (data_uri(small(one, SIDE)) for one in (image, overlay(image, assessment.mask), unsure))
+    return Card(suggestion, (shown, masked, doubtful))
 
 
 def write_page(path: Path, cards: Sequence[Card]) -> None:
@@ -52,11 +50,3 @@ def write_page(path: Path, cards: Sequence[Card]) -> None:
         (resources.files("ptsam_auto.specialist") / "suggestion_page.html.j2").read_text(encoding="utf-8")
     )
     write_text(path, template.render(cards=cards, found=TRUE_POSITIVE, unsure=UNSURE))
-
-
-def _source(pixels: np.ndarray) -> str:
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
