@@ -291,7 +291,7 @@ def _download_if_missing(official: Official, progress: Progress) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
-            download(official.url, unfinished, official.most_bytes, progress)
+            download(official.url, unfinished, official.most_bytes, progress, path.with_name(f"{path.name}.begun"))
             _verify(unfinished, official.sha256, f"the download from {official.url}")
     except (DownloadError, OSError, OutputError) as error:
         raise BackboneError(

@@ -1,5 +1,6 @@
 """A server that answers wrongly, slowly or for ever is a message, and leaves nothing behind."""
 
+import hashlib
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ def answering(monkeypatch, tmp_path):
     monkeypatch.setenv("PTSAM_AUTO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "TIMEOUT", 1.0)
     servers = []
+    asked = {}
 
     def start(content, repeated=b"", pause=0.0):
         server = socket.create_server(("127.0.0.1", 0))
@@ -28,7 +30,7 @@ def answering(monkeypatch, tmp_path):
             try:
                 connection, _ = server.accept()
                 with connection:
-                    connection.recv(10_000)
+                    asked[url] = connection.recv(10_000)
                     connection.sendall(content)
                     while repeated:
                         connection.sendall(repeated)
@@ -36,11 +38,12 @@ def answering(monkeypatch, tmp_path):
             except OSError:  # the client or the test has hung up
                 pass
 
-        threading.Thread(target=serve, daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/sam.pth"
+        threading.Thread(target=serve, daemon=True).start()
         monkeypatch.setitem(checkpoint.OFFICIAL, "vit_b", Official(url, "0" * 64, most_bytes=100_000))
         return url
 
+    start.asked = asked
     yield start
     for server in servers:
         server.close()
@@ -65,6 +68,45 @@ def test_a_wrong_answer_is_a_message_and_leaves_nothing(answering, tmp_path, con
     assert url in str(error.value)
     assert reason in str(error.value)
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_download_that_broke_goes_on_where_it_was(answering, tmp_path, monkeypatch):
+    content = bytes(range(256)) * 200
+    sha256 = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(download, "WORTH_KEEPING", 1_000)
+    first = answering(HEADER + f"Content-Length: {len(content)}\r\n\r\n".encode() + content[:20_000])
+    with pytest.raises(BackboneError, match=r"20,000 of 51,200 bytes\. The same command goes on from 20,000"):
+        checkpoint.load("vit_b")
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert kept.read_bytes() == content[:20_000]
+
+    second = answering(
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 20000-51199/51200\r\n"
+        + f"Content-Length: {len(content) - 20_000}\r\n\r\n".encode()
+        + content[20_000:]
+    )
+    monkeypatch.setitem(checkpoint.OFFICIAL, "vit_b", Official(second, sha256, most_bytes=100_000))
+    with pytest.raises(BackboneError, match=r"sam\.pth"):
+        checkpoint.load("vit_b")  # The file is whole; it is only no SAM.
+    (whole,) = (tmp_path / "cache").iterdir()
+    assert whole.read_bytes() == content
+    assert answering.asked[second].count(b"Range: bytes=20000-") == 1
+    assert b"Range" not in answering.asked[first]
+
+
+@pytest.mark.parametrize("answer", [
+    HEADER + b"Content-Length: 5000\r\n\r\n" + b"y" * 5000,
+    b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 7-8/9\r\n\r\n" + b"y" * 5000,
+])  # fmt: skip
+def test_a_server_that_cannot_send_the_rest_spoils_nothing(answering, tmp_path, answer):
+    """It sends the whole file, or another part."""
+    answering(answer)
+    begun = tmp_path / "cache" / "sam.pth.begun"
+    begun.parent.mkdir()
+    begun.write_bytes(b"x" * 3000)
+    with pytest.raises(BackboneError, match=r"is damaged: SHA-256|sends another part"):
+        checkpoint.load("vit_b")
+    assert not list(begun.parent.iterdir())
 
 
 def test_a_server_that_sends_for_ever_fills_no_disk(answering, tmp_path):
