@@ -4,10 +4,10 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LOG_SECONDS = 60.0  # Interval of the lines that show the progress if the output is not a terminal.
@@ -22,6 +22,17 @@ def printable(text: str) -> str:
     """
     text = text.encode("utf-8", "backslashreplace").decode()
     return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+class _BarWithTable(Progress):
+    """A progress bar, with a table of what there is so far above it."""
+
+    table: RenderableType | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.table is not None:
+            yield self.table
+        yield from super().get_renderables()
 
 
 class Terminal:
@@ -64,7 +75,11 @@ class Terminal:
 
     @contextmanager
     def bar(self, stage: str) -> Iterator[Callable[..., None]]:
-        """Show a progress bar. Yield a function `update(done, total, note="")`."""
+        """Show a progress bar. Yield a function `update(done, total, note="", table=None)`.
+
+        The table, if there is one, stands above the bar in a terminal, and is replaced by the next one. A log file
+        shows the note alone.
+        """
         columns = (
             TextColumn("{task.description:<10}", markup=False),
             BarColumn(bar_width=32),
@@ -73,13 +88,15 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        with Progress(*columns, console=self.console) as progress:
+        with _BarWithTable(*columns, console=self.console) as progress:
             # The bar is hidden until the first update, because some stages have nothing to do.
             task = progress.add_task(stage, total=None, note="", visible=False)
             printed = time.monotonic()
 
-            def update(done: int, total: int, note: str = "") -> None:
+            def update(done: int, total: int, note: str = "", table: RenderableType | None = None) -> None:
                 nonlocal printed
+                if self.console.is_terminal:
+                    progress.table = table
                 progress.update(task, completed=done, total=total or None, note=printable(note), visible=True)
                 # A log file shows a bar only at its end.
                 if not self.console.is_terminal and time.monotonic() - printed > LOG_SECONDS:
@@ -127,7 +144,7 @@ class NoteTerminal(Terminal):
     def bar(self, stage: str) -> Iterator[Callable[..., None]]:
         """See `Terminal.bar`."""
 
-        def update(done: int, total: int, note: str = "") -> None:  # noqa: ARG001 - the note is not shown
+        def update(done: int, total: int, note: str = "", table: RenderableType | None = None) -> None:  # noqa: ARG001
             self._show(f"{stage.lower()} {done}/{total}")
 
         yield update

@@ -3,6 +3,7 @@
 import io
 
 from rich.console import Console
+from rich.table import Table
 
 from ptsam_auto import terminal
 from ptsam_auto.terminal import NoteTerminal, Terminal
@@ -28,6 +29,18 @@ def test_a_bar_without_a_total_has_no_total(monkeypatch):
         now[0] = 100.0
         update(100, 0, "nano: training 3/20")
     assert "Choosing 100 nano: training 3/20\n" in log.getvalue()
+
+
+def test_a_table_of_what_there_is_so_far_is_shown_in_a_terminal_and_not_in_a_log_file():
+    for is_terminal in (True, False):
+        shown = io.StringIO()
+        with Terminal(Console(file=shown, width=80, force_terminal=is_terminal)).bar("Searching") as update:
+            for number in range(3):
+                table = Table("trial", "Dice")
+                table.add_row(str(number), "81.4")
+                update(number, 3, table=table)
+        assert ("81.4" in shown.getvalue()) == is_terminal
+        assert "Searching" in shown.getvalue()
 
 
 def test_notes_stand_for_bars():

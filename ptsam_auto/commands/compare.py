@@ -29,6 +29,7 @@ from ptsam_auto.compare.results import (
     costs,
     entries_in,
     failures_of,
+    progress_table,
     results_of,
     table_2,
     title_of,
@@ -185,18 +186,24 @@ def _run(
 ) -> None:
     from ptsam_auto.compare.runner import run_trainings
 
-    finished_names = {event.training.name for event in _events(out) if isinstance(event, Finished)}
+    so_far = _events(out)
+    finished_names = {event.training.name for event in so_far if isinstance(event, Finished)}
     remaining = [training for training in trainings if training.name not in finished_names]
     done = len(trainings) - len(remaining)
     if finished_names:
         terminal.say(f"Continuing: {done} of {len(trainings)} trainings are finished.")
     with Journal(out / JOURNAL_FILE) as events, terminal.bar("Comparing") as update:
 
-        def progress() -> None:
-            nonlocal done
-            update(done := done + 1, len(trainings))
+        def show() -> None:
+            update(done, len(trainings), table=progress_table(results_of(so_far)))
 
-        update(done, len(trainings))
+        def progress(event: Event) -> None:
+            nonlocal done
+            done += 1
+            so_far.append(event)
+            show()
+
+        show()
         needs = {"CPU": options.cpu, "GPU": options.gpu}
         run_trainings(
             remaining, workspace, needs, events, address=options.address, at_once=options.at_once, progress=progress

@@ -167,6 +167,7 @@ def _run(
     options: SearchOptions,
     terminal: Terminal,
 ) -> None:
+    from ptsam_auto.search.trial_table import progress_table
     from ptsam_auto.search.tuner import run_trials
     from ptsam_auto.tracking.log_search import SearchLog
 
@@ -181,7 +182,8 @@ def _run(
         with Journal(out / JOURNAL_FILE) as journal, terminal.bar("Searching") as update:
 
             def progress(trials: Sequence[Trial]) -> None:
-                update(sum(trial.state != "running" for trial in trials), space.trials, _best_so_far(trials))
+                ended = sum(trial.state != "running" for trial in trials)
+                update(ended, space.trials, _best_so_far(trials), progress_table(trials))
 
             run_trials(
                 space,

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
+from rich.markup import escape
+from rich.table import Table
 from scipy.stats import wilcoxon
 
 from ptsam_auto.compare.entries import ENTRIES, UNTUNED
@@ -125,6 +127,19 @@ def not_significantly_worse(results: Sequence[Result], best: str, other: str) ->
     if len(differences) < MIN_IMAGES or not differences.any():
         return not differences.any()
     return bool(wilcoxon(differences, alternative="greater").pvalue >= SIGNIFICANCE_LEVEL)
+
+
+def progress_table(results: Sequence[Result]) -> Table:
+    """Return a table of the Dice so far: a row for each dataset and size, a column for each method."""
+    entries = entries_in(results)
+    table = Table("dataset", "images", *map(title_of, entries))
+    for dataset, size in sorted({(result.dataset, result.size) for result in results}):
+        cells = []
+        for entry in entries:
+            own = select(results, dataset=dataset, size=size, entry=entry)
+            cells.append(f"{100 * mean_and_std(own)[0]:.1f}" + f" ({len(own)} splits)" * (len(own) > 1) if own else "")
+        table.add_row(escape(dataset), str(size) if size else "none", *cells)
+    return table
 
 
 def table_2(results: Sequence[Result]) -> str:

@@ -26,7 +26,7 @@ def run_trainings(
     *,
     address: str | None = None,
     at_once: int | None = None,
-    progress: Callable[[], None] = lambda: None,
+    progress: Callable[[Event], None] = lambda event: None,
 ) -> None:
     """Run the trainings in their order, and write the result of each to the journal.
 
@@ -37,7 +37,7 @@ def run_trainings(
         journal: Journal for the results, one event per training.
         address: Address of a running Ray cluster; see `cluster.ray_session`.
         at_once: Maximum number of parallel trainings. Default: as many as the cluster has capacity for.
-        progress: Function that is called after each training.
+        progress: Function that is called with the event of each training.
 
     Raises:
         ClusterError: Ray does not start or answer, a training needs more than the cluster has, or Ray was killed.
@@ -61,8 +61,9 @@ def run_trainings(
                 result = ray.get(done)
             except ray.exceptions.RayError as error:
                 result = str(error).strip().splitlines()[-1]
-            journal.write(_event(training, result))
-            progress()
+            event = _event(training, result)
+            journal.write(event)
+            progress(event)
 
 
 def _train(training: Training, workspace: Workspace) -> Outcome | str:

@@ -1,12 +1,39 @@
-"""Writes all trials of a search as one table."""
+"""Writes all trials of a search as one table, and shows those of a search that is running."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import parquet
+from rich.markup import escape
+from rich.table import Table
 
 from ptsam_auto.files import replacing
-from ptsam_auto.search.record import Search
+from ptsam_auto.search.record import Search, Trial
+from ptsam_auto.search.space import described
+
+MOST_ROWS = 12  # largest number of trials that are shown while a search is running
+
+
+def progress_table(trials: Sequence[Trial]) -> Table:
+    """Return a table of the running trials, and below them of the best that ended, with the settings that differ."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for path, value in trial.configuration.items():
+            values.setdefault(path, set()).add(str(value))
+    differing = [path for path, different in values.items() if len(different) > 1]
+    table = Table("trial", "settings", "epochs", "Dice", "state")
+    running = [trial for trial in trials if trial.state == "running"]
+    ended = [trial for trial in trials if trial.state != "running"]
+    order = running + sorted(ended, key=lambda trial: -trial.dice if trial.rungs else 1.0)
+    for trial in order[:MOST_ROWS]:
+        own = {path: trial.configuration[path] for path in differing if path in trial.configuration}
+        done, epochs = trial.rungs[-1].epoch if trial.rungs else 0, trial.settings.get("recipe.epochs", "?")
+        dice = f"{100 * trial.dice:.1f}" if trial.rungs else ""
+        table.add_row(str(trial.number), escape(", ".join(described(own))), f"{done}/{epochs}", dice, trial.state)
+    if len(order) > MOST_ROWS:
+        table.caption = f"and {len(order) - MOST_ROWS} more"
+    return table
 
 
 def write_table(path: Path, found: Search) -> None:

@@ -19,7 +19,14 @@ from ptsam_auto.compare.entries import ENTRIES, UNTUNED, Conditions, entries_by_
 from ptsam_auto.compare.paper_figures import damaged_masks, write_figures, write_panel
 from ptsam_auto.compare.presets import PRESETS
 from ptsam_auto.compare.record import Event, Failed, Finished, TrainingKey
-from ptsam_auto.compare.results import Result, mean_and_std, not_significantly_worse, results_of, table_2
+from ptsam_auto.compare.results import (
+    Result,
+    mean_and_std,
+    not_significantly_worse,
+    progress_table,
+    results_of,
+    table_2,
+)
 from ptsam_auto.compare.training import Outcome, Training, train
 from ptsam_auto.data.render import write_example
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError
@@ -120,6 +127,14 @@ def result(entry, *scores, size=16, split=0, **rest):
     dice = {f"image{number}": score for number, score in enumerate(scores)}
     values = {"seconds": 10.0, "peak_bytes": 2**30, "trainable": 2048, "bytes": 8192, **rest}
     return Result("discs", split, size, entry, size, dice, **values)
+
+
+def test_the_table_of_a_running_comparison_has_what_is_finished_so_far():
+    found = [result("ptsam", 0.8), result("ptsam", 0.9, split=1), result("untuned", 0.4, size=0)]
+    table = progress_table(found)
+    assert [column.header for column in table.columns] == ["dataset", "images", "PTSAM", "untuned SAM"]
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert rows == [("discs", "none", "", "40.0"), ("discs", "16", "85.0 (2 splits)", "")]
 
 
 def test_the_best_is_bold_and_what_is_as_good_has_a_star():
