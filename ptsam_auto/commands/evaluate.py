@@ -14,6 +14,7 @@ from ptsam_auto.data.leaks import seen_in_training
 from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.errors import OutputError
 from ptsam_auto.files import write_json
+from ptsam_auto.metrics.classes import number_of
 from ptsam_auto.specialist import scores
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.scores import Scores
@@ -56,7 +57,7 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
             specialist.predict,
             dataset.pairs,
             progress=lambda done: update(done, total),
-            classes=max(1, len(specialist.classes)),
+            classes=number_of(specialist.classes),
         )
     table = Table("image", "Dice", "IoU")
     for image in result.images:

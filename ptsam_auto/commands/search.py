@@ -21,6 +21,7 @@ from ptsam_auto.experiment.journal import Journal
 from ptsam_auto.experiment.work_folder import Origin, existing_or_new_record, locked_folder
 from ptsam_auto.experiment.workspace import Workspace
 from ptsam_auto.methods.sam_methods import check_classes
+from ptsam_auto.metrics.classes import number_of
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.search.record import (
     JOURNAL_FILE,
@@ -68,7 +69,7 @@ def search(options: SearchOptions, terminal: Terminal, space: Space | None = Non
     out = options.out if options.out is not None else Path(f"{space.name}-{kind}")
     with locked_folder(out, RECORD_FILE, "search"):
         datasets = read_datasets(options.data, options.reading(), terminal)
-        check_classes(space.method, max(1, *(len(dataset.classes) for dataset in datasets)))
+        check_classes(space.method, max(number_of(dataset.classes) for dataset in datasets))
         backbones = _backbones(space, terminal)
         record = _record(out, space, options, datasets, backbones)
         _check(record, space)

@@ -10,6 +10,7 @@ from ptsam_auto.data.leaks import shared
 from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.data.split import hold_out, runs_of_neighbours
 from ptsam_auto.errors import DatasetError, Problem
+from ptsam_auto.metrics.classes import number_of
 from ptsam_auto.terminal import Terminal
 
 
@@ -113,6 +114,6 @@ def folds_of(datasets: Sequence[NamedDataset], splits: int, train_images: int) -
     for dataset in datasets:
         for seed in range(splits):
             train, held_out = hold_out(dataset.pairs, seed=seed)
-            classes = max(1, len(dataset.classes))
-            folds.append(Fold(f"{dataset.name}/{seed}", seed, train[:train_images], held_out, classes))
+            name, classes = f"{dataset.name}/{seed}", number_of(dataset.classes)
+            folds.append(Fold(name, seed, train[:train_images], held_out, classes))
     return tuple(folds)

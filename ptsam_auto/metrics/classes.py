@@ -6,11 +6,18 @@ classes, which exclude each other, are counted from 1. Probabilities are H W, or
 
 # H W size of an image, px  C classes
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ptsam_auto.metrics.dice import Counts
 
 DEFAULT_THRESHOLD = 0.5
+
+
+def number_of(names: Sequence[str]) -> int:
+    """Return C, given the names of several classes; a single class has no name, and C is 1."""
+    return max(1, len(names))
 
 
 def decided(probability: np.ndarray, threshold: float = DEFAULT_THRESHOLD) -> np.ndarray:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from ptsam_auto.errors import SpecialistError
-from ptsam_auto.metrics.classes import decided
+from ptsam_auto.metrics.classes import decided, number_of
 from ptsam_auto.resampling import resize_image
 from ptsam_auto.sam.tiles import Tiling, ramp
 
@@ -58,7 +58,7 @@ class OnnxSpecialist:
 
     def probability(self, image: np.ndarray) -> np.ndarray:
         """Return the foreground probability (H W or C H W, float32, 0 to 1) of an image (H W 3, uint8, RGB)."""
-        total = np.zeros((max(1, len(self.classes)), *image.shape[:2]), np.float32)
+        total = np.zeros((number_of(self.classes), *image.shape[:2]), np.float32)
         features: dict[tuple[str, Tiling], list[np.ndarray]] = {}
         for member in self.about["members"]:
             tiling = Tiling(member["tiles"], member["tile"])
@@ -82,7 +82,7 @@ class OnnxSpecialist:
     ) -> np.ndarray:
         """Decode the tiles and blend them to maps of the probability, C H W."""
         size, weight = member["image_size"], np.zeros(shape, np.float32)
-        total = np.zeros((max(1, len(self.classes)), *shape), np.float32)
+        total = np.zeros((number_of(self.classes), *shape), np.float32)
         for box, tile_features in zip(tiling.boxes(*shape, size), features, strict=True):
             rows, columns = weight[box].shape
             decoded = self._run(member["decoder"], tile_features)[0]

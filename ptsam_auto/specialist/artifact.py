@@ -32,7 +32,7 @@ from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.methods.turns import mean_over_turns
-from ptsam_auto.metrics.classes import decided
+from ptsam_auto.metrics.classes import decided, number_of
 from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
 from ptsam_auto.specialist.layout import FOLDS_FILE, RECORD_FILE, REPORT_FILE, WEIGHTS_FILE, check_finished
@@ -198,7 +198,7 @@ def load_specialist(
     backbones = _backbones(folder, record.members, backbone)
     chosen = choose_device(device)
     try:
-        models = [_rebuilt(member, backbones, chosen, max(1, len(record.classes))) for member in record.members]
+        models = [_rebuilt(member, backbones, chosen, number_of(record.classes)) for member in record.members]
     except (ConfigError, KeyError, TypeError, ValueError):
         raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
     model = Mixture(models, [member.weight for member in record.members])
