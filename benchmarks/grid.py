@@ -1,0 +1,173 @@
+"""Measures the configurations from which the portfolio of `fit` is picked, and shows what the rule picks.
+
+    python benchmarks/grid.py --data ../shared/data/skin_ph2 --data ../shared/data/livecell_mini --device cuda
+    python benchmarks/grid.py --table
+
+Of each dataset (with a splits.json that has the list train) the first 40 images of the train list are used, and no
+others: `search.trial` would do the same with a folder of them. A fifth is held out, 16 of the others are the training
+images. Each configuration is trained on them and measured on the images that are held out. The first table has their
+Dice. Beside it are the seconds that one training with its encoding takes here: they are estimated as in `fit`, from the
+measured duration of a step, because Dice does not depend on the machine on which the grid was run, and seconds do. Then
+the rule of `portfolio.learning` picks members, and the last table leaves each dataset out.
+
+If the command is interrupted, run it again to continue. `--table` only prints the tables.
+The configurations of `FOR_GPUS` are measured, but not picked from.
+"""
+
+import argparse
+import itertools
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from ptsam_auto.data.dataset import Pair, Sample
+from ptsam_auto.data.folder import read_folder
+from ptsam_auto.data.options import ReadingOptions
+from ptsam_auto.data.split import hold_out
+from ptsam_auto.experiment.backbone import choose_backbone
+from ptsam_auto.experiment.folds import Fold
+from ptsam_auto.experiment.workspace import FoldRun, Workspace, train
+from ptsam_auto.portfolio.cost import Cost
+from ptsam_auto.portfolio.learning import Measured, leave_one_out, left_out_table, pick
+from ptsam_auto.sam.checkpoint import Backbone
+from ptsam_auto.terminal import Terminal
+from ptsam_auto.training import defaults
+from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.trainer import SamTrainer
+
+IMAGES, TRAIN_IMAGES = 40, 16
+NANO_DECODER = {"recipe.epochs": 20, "recipe.views": 8}
+NANO_ENCODER = {"recipe.learning_rate": 0.03, "recipe.batch_size": 1, "recipe.epochs": 8}
+GRID: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "nano-whole": ("nano", "decoder", {"method.tiles": 1, **NANO_DECODER}),
+    "nano-tiles-2": ("nano", "decoder", {"method.tiles": 2, **NANO_DECODER}),
+    "nano-tiles-4": ("nano", "decoder", {"method.tiles": 4, **NANO_DECODER}),
+    "nano-encoder-whole": ("nano", "encoder", {"method.tiles": 1, **NANO_ENCODER}),
+    "nano-encoder-tiles-2": ("nano", "encoder", {"method.tiles": 2, **NANO_ENCODER}),
+    "nano-encoder-tiles-4": ("nano", "encoder", {"method.tiles": 4, **NANO_ENCODER}),
+    "lite_medsam-whole": ("lite_medsam", "decoder", {}),
+    "lite_medsam-encoder-whole": ("lite_medsam", "encoder", {}),
+    "lite_medsam-encoder-tiles-2": ("lite_medsam", "encoder", {"method.tiles": 2}),
+    "lite_medsam-encoder-320": ("lite_medsam", "encoder", {"recipe.epochs": 16}),
+    "lite_medsam-encoder-long": (
+        "lite_medsam",
+        "encoder",
+        {"recipe.learning_rate": 0.01, "recipe.batch_size": 2, "recipe.epochs": 15},
+    ),
+}
+FOR_GPUS = ("lite_medsam-encoder-320", "lite_medsam-encoder-long")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", action="append", default=[], type=Path)
+    parser.add_argument("--only", nargs="+", default=list(GRID), choices=list(GRID), help="Configurations.")
+    parser.add_argument("--members", type=int, default=5, help="Largest number of members that are picked.")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("grid.jsonl"), help="File with one line per training.")
+    parser.add_argument("--table", action="store_true", help="Print the tables only.")
+    options = parser.parse_args()
+    terminal = Terminal()
+    if not options.table:
+        done = {(each["configuration"], each["dataset"]) for each in results(options.out)}
+        for name, folder in itertools.product(options.only, options.data):
+            if (name, folder.resolve().name) not in done:
+                terminal.say(f"{name}, {folder.name}")
+                line = json.dumps(measured(name, folder, options.device))
+                with options.out.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+    show(results(options.out), options.members, terminal)
+
+
+def results(file: Path) -> list[dict[str, Any]]:
+    """Return the results so far."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def measured(name: str, folder: Path, device: str) -> dict[str, Any]:
+    """Train a configuration on a dataset, and return its scores on the images that are held out."""
+    backbone, settings = configuration(name)
+    data = fold(folder)
+    with tempfile.TemporaryDirectory() as work:
+        workspace = Workspace(backbone, Path(work), torch.get_num_threads(), device)
+        run = FoldRun(data, settings, workspace, Path(work) / "training")
+        run.encode()
+        train([run], until=settings.recipe.epochs)
+        scores = run.scores()
+    return {
+        "configuration": name,
+        "dataset": folder.resolve().name,
+        "dice": scores.dice,
+        "images": {image.name: round(image.dice, 5) for image in scores.images},
+    }
+
+
+def configuration(name: str) -> tuple[Backbone, Settings]:
+    """Return the backbone and all settings of a configuration."""
+    chosen, adapt, differences = GRID[name]
+    backbone = loaded(chosen)
+    return backbone, Settings.from_paths({**defaults.values(backbone.family, adapt, "ptsam"), **differences})
+
+
+@cache
+def loaded(name: str) -> Backbone:
+    """Load a backbone once."""
+    return choose_backbone(name, Terminal.silent())
+
+
+@cache
+def fold(folder: Path) -> Fold:
+    """Read the first images of the train list, and hold a fifth of them out."""
+    names = json.loads((folder / "splits.json").read_text())["train"][:IMAGES]
+    pairs = [pair for pair in read_folder(folder.resolve(), ReadingOptions()).pairs if pair.name in names]
+    chosen, held_out = hold_out(pairs, seed=0)
+    return Fold(f"{folder.resolve().name}/0", 0, chosen[:TRAIN_IMAGES], held_out)
+
+
+def show(measured: Sequence[dict[str, Any]], members: int, terminal: Terminal) -> None:
+    """Print all tables."""
+    dice: dict[str, dict[str, float]] = {}
+    for result in measured:
+        dice.setdefault(result["configuration"], {})[result["dataset"]] = result["dice"]
+    datasets = sorted(set.union(*(set(row) for row in dice.values()))) if dice else []
+    complete = [name for name in GRID if len(dice.get(name, {})) == len(datasets) > 0]
+    seconds = {name: estimated(name) for name in complete}
+    terminal.out.print(grid_table(dice, datasets, seconds))
+    possible = [name for name in complete if name not in FOR_GPUS]
+    if possible:
+        configurations = [Measured(dice[name], seconds[name]) for name in possible]
+        picked = pick(configurations, members, datasets)
+        terminal.out.print("Picked, in this order: " + ", ".join(possible[index] for index in picked))
+        if len(datasets) > 1:
+            terminal.out.print(left_out_table(leave_one_out(configurations, members)))
+
+
+def estimated(name: str) -> float:
+    """Return how long one training with its encoding takes here, seconds."""
+    backbone, settings = configuration(name)
+    blank = Pair("blank", "", lambda: Sample("blank", np.zeros((512, 512, 3), np.uint8), np.zeros((512, 512), bool)))
+    return Cost(SamTrainer(backbone, settings), [blank], TRAIN_IMAGES, "cpu").final(1.0, 0)
+
+
+def grid_table(dice: dict[str, dict[str, float]], datasets: Sequence[str], seconds: dict[str, float]) -> Table:
+    """Return the table of the Dice on the images that are held out, with the mean and the seconds."""
+    rows = Table("configuration", title="Dice on held-out images of the train lists", title_justify="left")
+    for name in (*datasets, "mean", "seconds"):
+        rows.add_column(name, justify="right")
+    for name in GRID:
+        if own := dice.get(name):
+            cells = [f"{100 * own[dataset]:.1f}" if dataset in own else "" for dataset in datasets]
+            mean = f"{100 * np.mean(list(own.values())):.1f}" if len(own) == len(datasets) else ""
+            rows.add_row(name, *cells, mean, f"{seconds[name]:.0f}" if name in seconds else "")
+    return rows
+
+
+if __name__ == "__main__":
+    main()
