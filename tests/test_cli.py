@@ -429,7 +429,7 @@ def test_defaults_show_the_portfolio_first_and_where_it_comes_from(run):
     code, out, _ = run("defaults")
     assert code == 0
     assert out.startswith(f"The portfolio is the built-in one ({members.user_file()} does not exist).\n")
-    order = [out.index(name) for name in ("nano-whole", "nano-tiles-4", "You have no defaults of your own")]
+    order = [out.index(name) for name in ("nano-whole", "nano-encoder-tiles-4", "You have no defaults of your own")]
     assert order == sorted(order)
     evidence = {"search": "ours", "date": "2026-11-25", "rule": "the best", "trials": "7 finished", "splits": 1}
     evidence |= {"train_images": 16, "mean_loss": 0.012}
@@ -446,7 +446,7 @@ def test_defaults_show_the_portfolio_first_and_where_it_comes_from(run):
         "loses 1.2 points",
     ):
         assert words in out
-    assert "nano-tiles-4" not in out
+    assert "nano-encoder-tiles-4" not in out
     assert "tiny-member" not in run("defaults", "nano")[1]
 
 

@@ -32,7 +32,7 @@ from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.methods.sam_methods import check_classes
-from ptsam_auto.metrics.classes import decided, masks_of
+from ptsam_auto.metrics.classes import decided, masks_of, number_of
 from ptsam_auto.objects.separation import settings_for
 from ptsam_auto.portfolio import members as portfolio
 from ptsam_auto.portfolio.candidates import candidates_for
@@ -90,7 +90,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
         candidates = [replace(candidate, distributed=partial(_distributed, options)) for candidate in candidates]
         _check_workers(candidates, options)
         for candidate in candidates:
-            check_classes(str(candidate.plan.config["method"]["name"]), max(1, len(classes)))
+            check_classes(str(candidate.plan.config["method"]["name"]), number_of(classes))
         overlap_warning = _overlap_warning(candidates, images)
         if overlap_warning:
             terminal.say(overlap_warning)
@@ -107,7 +107,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
         seconds = 60 * minutes if minutes else None
         with _runner(candidates, options, device, len(folds)) as runner:
             task = Task(
-                looked_at, pairs, folds, options.seed, work.resolve(), device, seconds, runner, max(1, len(classes))
+                looked_at, pairs, folds, options.seed, work.resolve(), device, seconds, runner, number_of(classes)
             )
             chooser = Chooser(candidates, task, terminal)
             choice = chooser.choose()
@@ -123,18 +123,16 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
             members=_members(choice, candidates, trained),
             choice=_choice_record(choice, options.minutes) if len(candidates) > 1 else None,
             seed=options.seed,
-            data=_data(options.dataset, pairs, task, test, understanding),
+            data=_data(options.dataset, pairs, task, cross_fits[0].folds if cross_fits else (), test, understanding),
             scores=scores,
             warnings=(*_warnings(scores), *([overlap_warning] if overlap_warning else [])),
             cost=_cost(model, chooser.seconds, device, options.workers),
             versions={package: version(package) for package in _packages(candidates)},
-            objects=settings_for(
-                mask for pair in looked_at for mask in masks_of(pair.load().mask, max(1, len(classes)))
-            ),
+            objects=settings_for(mask for pair in looked_at for mask in masks_of(pair.load().mask, number_of(classes))),
             classes=classes,
         )
         specialist = artifact.Specialist(model, record, folder=out)
-        learned = _learned_of_folds(cross_fits, len(folds))
+        learned = _learned_of_folds(cross_fits)
         descriptors = _descriptors(specialist, task) if learned else None
         _finish(out, work, specialist, learned, descriptors, _curves(record, trained), panels, options, terminal)
     if options.json:
@@ -284,9 +282,11 @@ def _say_choice(choice: Choice, candidates: Sequence[Candidate], terminal: Termi
     """Say what was chosen and why."""
     if len(candidates) == 1:
         return
+    most = max(len(tried.scores.images) for tried in choice.tried)
     for tried in sorted(choice.tried, key=lambda each: -each.scores.dice):
         steps = "" if tried.share == 1 else f", with {100 * tried.share:.0f} % of its steps"
-        terminal.say(f"  {tried.name}: Dice {100 * tried.scores.dice:.1f} by cross-fitting{steps}")
+        images = f", on {len(tried.scores.images)} of the images" if len(tried.scores.images) < most else ""
+        terminal.say(f"  {tried.name}: Dice {100 * tried.scores.dice:.1f} by cross-fitting{steps}{images}")
     for name, needed in choice.skipped:
         terminal.say(f"  {name}: not tried, it takes {needed}; a larger --minutes tries it")
     parts = [f"{candidates[i].name} ({100 * w:.0f} %)" for i, w in zip(choice.candidates, choice.weights, strict=True)]
@@ -330,8 +330,8 @@ def _measure(
                     reference.predict, test.pairs, progress=lambda done: update(len(test.pairs) + done, total)
                 )
     else:
-        for number, pair in enumerate(pairs[:MAX_PANELS]):
-            collect_picture(pair.load(), decided(mixed_probability(cross_fits, choice.weights, number)))
+        for number in choice.images[:MAX_PANELS]:
+            collect_picture(pairs[number].load(), decided(mixed_probability(cross_fits, choice.weights, number)))
     scores = ScoresRecord(choice.scores, choice.expected, untuned, tested, untuned_test)
     reference_scores = untuned_test if test else untuned
     dice = {image.name: image.dice for image in scores.main.images}
@@ -388,6 +388,7 @@ def _data(
     folder: Path,
     pairs: Sequence[Pair],
     task: Task,
+    folds: Sequence[Sequence[int]],
     test: Dataset | None,
     understanding: Understanding,
 ) -> DataRecord:
@@ -396,7 +397,7 @@ def _data(
         fingerprint=fingerprint(pairs),
         train=tuple(pair.name for pair in pairs),
         train_images=tuple(KnownImage.of(pair) for pair in pairs),
-        folds=tuple(tuple(task.pairs[index].name for index in fold) for fold in task.folds if len(task.folds) > 1),
+        folds=tuple(tuple(task.pairs[index].name for index in fold) for fold in folds),
         test_folder=test.folder.name if test else None,
         test=tuple(pair.name for pair in test.pairs) if test else (),
         reading=understanding.reading,
@@ -420,7 +421,7 @@ def _curves(record: SpecialistRecord, trained: Sequence[Trained]) -> dict[str, C
     return {member.name: result.curve for member, result in zip(record.members, trained, strict=True)}
 
 
-def _learned_of_folds(cross_fits: Sequence[CrossFit], folds: int) -> list[Mapping[str, Tensor]]:
+def _learned_of_folds(cross_fits: Sequence[CrossFit]) -> list[Mapping[str, Tensor]]:
     """Return the learned parameters of each fold, by name as in `Mixture.trainable`."""
     if not cross_fits:
         return []
@@ -430,7 +431,7 @@ def _learned_of_folds(cross_fits: Sequence[CrossFit], folds: int) -> list[Mappin
             for member, cross_fit in enumerate(cross_fits)
             for name, tensor in load_file(cross_fit.learned(fold)).items()
         }
-        for fold in range(folds)
+        for fold in range(len(cross_fits[0].folds))
     ]
 
 
@@ -438,9 +439,13 @@ def _calibration(choice: Choice, cross_fits: Sequence[CrossFit]) -> Calibration 
     """Return the expected Dice by the confidence of a prediction, from models that did not see the image."""
     if not cross_fits or choice.scores is None:
         return None
-    measured = [number for number, image in enumerate(choice.scores.images) if not image.blank]
-    maps = (mixed_probability(cross_fits, choice.weights, number) for number in measured)
-    return calibrated([confidence(one) for one in maps], [choice.scores.images[number].dice for number in measured])
+    measured = [
+        (number, image.dice)
+        for number, image in zip(choice.images, choice.scores.images, strict=True)
+        if not image.blank
+    ]
+    maps = (mixed_probability(cross_fits, choice.weights, number) for number, _ in measured)
+    return calibrated([confidence(one) for one in maps], [dice for _, dice in measured])
 
 
 def _descriptors(specialist: artifact.Specialist, task: Task) -> np.ndarray | None:

@@ -47,12 +47,12 @@ class FoldResult:
 
 @dataclass(frozen=True)
 class CrossFit:
-    """The result of cross-fitting.
+    """The result of cross-fitting, or of its first folds.
 
     Args:
         folder: Folder of the results.
         folds: Indices of the held-out images of each fold.
-        scores: Scores of all images, in the order of the images; each by a model that was trained without it.
+        scores: Scores of `images`, in their order; each by a model that was trained without it.
         seconds: Sum of the durations of the folds; see `FoldResult`.
     """
 
@@ -60,6 +60,15 @@ class CrossFit:
     folds: tuple[tuple[int, ...], ...]
     scores: Scores
     seconds: float
+
+    @property
+    def images(self) -> tuple[int, ...]:
+        """Return the indices of the images of the folds, ascending."""
+        return tuple(sorted(index for fold in self.folds for index in fold))
+
+    def score(self, image: int) -> ImageScore:
+        """Return the score of an image."""
+        return self.scores.images[self.images.index(image)]
 
     def probability(self, image: int) -> np.ndarray:
         """Return the probability of an image by the model trained without it, H W or C H W, float16, 0 to 1."""
@@ -97,6 +106,7 @@ class CrossFitting:
         folder: Folder of the results; it is created if it is missing. All processes need it.
         device: Device, such as "cpu" or "cuda:0".
         held_out: Function that returns the evaluation of some pairs.
+        first: Number of folds that are run, the first ones. Default: all.
     """
 
     name: str
@@ -107,11 +117,16 @@ class CrossFitting:
     folder: Path
     device: str
     held_out: Callable[[Sequence[Pair]], HeldOut]
+    first: int | None = None
 
     @property
     def missing(self) -> list[int]:
-        """Return the numbers of the folds that are not finished, or whose files are damaged."""
-        return [number for number in range(len(self.folds)) if _result(self.folder, number) is None]
+        """Return the numbers of the folds that are to be run: they are not finished, or their files are damaged."""
+        return [number for number in range(len(self._wanted)) if _result(self.folder, number) is None]
+
+    @property
+    def _wanted(self) -> tuple[tuple[int, ...], ...]:
+        return self.folds[: self.first]
 
     def fold_folder(self, number: int) -> Path:
         """Return the folder of a fold."""
@@ -155,17 +170,17 @@ class CrossFitting:
             began = ended
 
     def result(self) -> CrossFit:
-        """Return the result; all folds are finished."""
-        results = [read_json(FoldResult, self.fold_folder(number) / FOLD_FILE) for number in range(len(self.folds))]
+        """Return the result; all folds that are to be run are finished."""
+        results = [read_json(FoldResult, self.fold_folder(number) / FOLD_FILE) for number in range(len(self._wanted))]
         by_index = {
             index: score
-            for fold, result in zip(self.folds, results, strict=True)
+            for fold, result in zip(self._wanted, results, strict=True)
             for index, score in zip(fold, result.images, strict=True)
         }
         return CrossFit(
             folder=self.folder,
-            folds=self.folds,
-            scores=Scores.of([by_index[index] for index in range(len(self.pairs))]),
+            folds=self._wanted,
+            scores=Scores.of([by_index[index] for index in sorted(by_index)]),
             seconds=sum(result.seconds for result in results),
         )
 

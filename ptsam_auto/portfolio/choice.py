@@ -1,10 +1,11 @@
 """Tries the members of the portfolio on the user's images within a budget of time, and chooses among them.
 
 First every member is cross-fitted with a small fraction of its steps, in the order of the portfolio; a member with few
-steps, such as one with deep prompts, needs a larger fraction. Then those that can still win, alone or as a part of a
-mixture, are cross-fitted with all their steps, or with the largest fraction that the budget allows for all of them, so
-that they are compared as equals. The choice is made by `portfolio.selection`, and the chosen members are trained on all
-images.
+steps, such as one with deep prompts, needs a larger fraction. If that takes too much of the budget, only half of the
+folds are run, so that every member is looked at. Then those that can still win, alone or as a part of a mixture, are
+cross-fitted with all their steps, or with the largest fraction that the budget allows for all of them, so that they are
+compared as equals; or at least the other half of their folds is run. The choice is made by `portfolio.selection` among
+those with all folds, and the chosen members are trained on all images.
 """
 
 # K folds
@@ -19,6 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
+from rich.table import Table
 
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.experiment.cross_fit import CrossFit, CrossFitting, mixed_probability, seconds_spent
@@ -27,7 +30,7 @@ from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import json_sha256, write_text
 from ptsam_auto.methods.model import Model
 from ptsam_auto.metrics.classes import decided
-from ptsam_auto.portfolio.cost import Cost, shortened
+from ptsam_auto.portfolio.cost import Cost, Speed, shortened
 from ptsam_auto.portfolio.selection import Image, Selection, select, standard_error
 from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.registry import Plan
@@ -103,10 +106,12 @@ class Trial:
     Args:
         candidate: Index of the candidate.
         share: Fraction of its steps.
+        folds: Number of folds that are run, the first ones.
     """
 
     candidate: int
     share: float
+    folds: int
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,8 @@ class Tried:
 
     Args:
         name: Name of the member.
-        share: Fraction of its steps in the cross-fit with the most steps.
-        scores: Cross-fitted scores of all images.
+        share: Fraction of its steps in the cross-fit with the most folds and steps.
+        scores: Cross-fitted scores of the images of the folds that were run.
         seconds: Duration of all its cross-fits.
     """
 
@@ -135,6 +140,7 @@ class Choice:
         weights: Weight of each; the sum is 1.
         shares: Fraction of its steps with which each is trained on all images.
         scores: Cross-fitted scores of the choice, or None without cross-fitting.
+        images: Indices of the images of these scores; all, unless the budget allowed only some folds.
         expected: Expected Dice on new images, or None.
         gain: How much better the best mixture is than the best single member, Dice, 0 to 1; None with one candidate.
         standard_error: Standard error of the gain, paired over the images; None with one candidate.
@@ -146,6 +152,7 @@ class Choice:
     weights: tuple[float, ...]
     shares: tuple[float, ...]
     scores: Scores | None = None
+    images: tuple[int, ...] = ()
     expected: Expected | None = None
     gain: float | None = None
     standard_error: float | None = None
@@ -158,9 +165,10 @@ class _Course:
     """What was decided so far, in plan.json, so that an interrupted choice continues in the same way."""
 
     key: str  # of the candidates, images, folds and seed that it belongs to
-    share: float
+    share: float  # fraction of the steps in the first look
+    folds: int  # number of folds in the first look
     trials: tuple[Trial, ...] = ()
-    second: float | None = None  # fraction of the steps in the second look, at those that can still win
+    second: float | None = None  # smallest fraction of the steps in the second look, at those that can still win
     shares: tuple[float, ...] = ()  # of the final trainings
 
 
@@ -176,6 +184,7 @@ class Chooser:
     def __init__(self, candidates: Sequence[Candidate], task: Task, terminal: Terminal) -> None:
         self._candidates, self._task, self._terminal = tuple(candidates), task, terminal
         self._costs: dict[int, Cost] = {}
+        self._speeds: dict[tuple[object, ...], Speed] = {}
         self._results: dict[Trial, CrossFit] = {}
         self._estimated = self._needed = 0.0  # durations of the trials so far, seconds
         self._began = time.perf_counter()
@@ -184,7 +193,7 @@ class Chooser:
         key = _key(candidates, task)
         earlier = _earlier_course(task.folder, key)
         self._before = seconds_spent(task.folder)
-        self._course = earlier or _Course(key, self._screening_share())
+        self._course = earlier or _Course(key, *self._screening())
 
     def choose(self) -> Choice:
         """Try candidates until the budget is spent, and choose.
@@ -239,12 +248,13 @@ class Chooser:
         return untuned.train(self._task.pairs, self._task.seed, self._task.folder, self._task.device).model
 
     def untuned_scores(self, choice: Choice) -> Scores | None:
-        """Return the scores of that network on all images."""
+        """Return the scores of that network on the images of the cross-fitted scores."""
         model = self.untuned_model(choice)
         if model is None:
             return None
         backbone = self._candidates[_main(choice)].backbone
-        return HeldOut(self._task.bank, backbone.sha256 if backbone else "", self._task.pairs).scores(model)
+        pairs = [self._task.pairs[image] for image in choice.images]
+        return HeldOut(self._task.bank, backbone.sha256 if backbone else "", pairs).scores(model)
 
     @property
     def _elapsed(self) -> float:
@@ -258,11 +268,12 @@ class Chooser:
 
     def _next(self) -> list[Trial]:
         """Return what to try next, as many as can run at the same time; [] if nothing more fits into the budget."""
+        every = len(self._task.folds)
         if len(self._candidates) == 1:
-            return [] if self._results else [Trial(0, 1.0)]
-        at_once = max(1, self._runner.at_once // len(self._task.folds))
+            return [] if self._results else [Trial(0, 1.0, every)]
+        at_once = max(1, self._runner.at_once // self._course.folds)
         screened = {trial.candidate for trial in self._results}
-        left = [self._first_look(i, self._course.share) for i in range(len(self._candidates)) if i not in screened]
+        left = [self._first_look_of(i) for i in range(len(self._candidates)) if i not in screened]
         fitting = [trial for trial in left if self._fits(trial)]
         if not self._results:
             fitting = [left[0], *(trial for trial in fitting if trial != left[0])]  # The first is tried in any case.
@@ -271,8 +282,7 @@ class Chooser:
         promising = self._promising()
         if self._course.second is None:
             self._decide(replace(self._course, second=self._second_share(promising)))
-        share = self._course.second or 0.0
-        again = [Trial(index, share) for index in promising if self._best_of(index)[0].share < share]
+        again = self._second_looks(promising, self._course.second or 0.0)
         return [trial for trial in again if self._fits(trial)][:at_once]
 
     def _second_share(self, promising: Sequence[int]) -> float:
@@ -282,46 +292,72 @@ class Chooser:
         """
         screened = sorted({trial.candidate for trial in self._results})
         mixture = [i for i, weight in zip(screened, self._selected(screened).weights, strict=True) if weight]
+        first = self._course.share
+        shares = [*map(float, np.linspace(1.0, LEAST_GROWTH * first, 20))]
+        if self._course.folds < len(self._task.folds):
+            shares.append(first)  # the other folds of the first look
         for among in (promising, promising[:1]):
-            for share in np.linspace(1.0, LEAST_GROWTH * self._course.share, 20):
-                trials = [Trial(index, float(share)) for index in among]
-                again = [trial for trial in trials if self._best_of(trial.candidate)[0].share < share]
-                needed = sum(self._duration(trial, self._views(trial.candidate)) for trial in again)
-                of_mixture = sum(self._final_duration(Trial(index, float(share))) for index in mixture)
-                if needed + max(of_mixture, *map(self._final_duration, trials)) <= self._remaining:
-                    return float(share)
+            for share in shares:
+                needed = sum(self._duration(trial) for trial in self._second_looks(among, share))
+                # The specialist itself is worth more than a longer look at what it is chosen from.
+                finals = {
+                    index: self._final_duration(index, 1.0 if share > first else self._doubled(index))
+                    for index in {*among, *mixture}
+                }
+                longest = max(sum(finals[index] for index in mixture), *(finals[index] for index in among))
+                if needed + longest <= self._remaining:
+                    return share
         return 0.0
 
+    def _second_looks(self, candidates: Sequence[int], share: float) -> list[Trial]:
+        """Return what is left to do for some candidates: all folds, with this fraction of their steps or more."""
+        looks = []
+        for index in candidates if share else ():
+            best = self._best_of(index)[0]
+            look = Trial(index, max(share, best.share), len(self._task.folds))
+            looks += [look] if look != best else []
+        return looks
+
     def _fits(self, trial: Trial) -> bool:
-        """Return whether a trial and a final training fit into the rest of the budget."""
-        needed = self._duration(trial, self._views(trial.candidate)) + self._final_duration(trial)
-        return needed <= self._remaining
+        """Return whether a trial fits into the rest of the budget with a final training.
 
-    def _final_duration(self, trial: Trial) -> float:
-        """Return the estimated duration of a final training after a trial, seconds.
-
-        After a first look, it has at least twice its steps. After a second look it has all steps: the specialist itself
-        is worth more than a longer look at what it is chosen from.
+        That is of the candidate itself, or of the best one so far with twice the steps.
         """
-        cost = self._cost(trial.candidate)
-        views = cost.views(trial.share, len(self._task.pairs))
-        share = 1.0 if trial.share > self._course.share else min(1.0, 2 * trial.share)
-        return self._slowness * cost.final(share, views)
+        finals = [self._final_duration(trial.candidate, trial.share)]
+        if self._results:
+            tried, dice = self._dice()
+            best = tried[int(dice.mean(axis=1).argmax())]
+            finals.append(self._final_duration(best, self._doubled(best)))
+        return self._duration(trial) + max(finals) <= self._remaining
+
+    def _doubled(self, index: int) -> float:
+        """Return twice the fraction of the steps with which a candidate was cross-fitted, at most 1."""
+        return min(1.0, 2 * self._best_of(index)[0].share)
+
+    def _final_duration(self, index: int, share: float) -> float:
+        """Return the estimated duration of a final training with a fraction of the steps, seconds."""
+        return self._slowness * self._cost(index).final(share, self._views(index))
 
     @property
     def _slowness(self) -> float:
         """Return how many times as long as estimated the trials took; other programs may run, or memory may be slow."""
         return min(max(self._needed / self._estimated, 0.5), 4.0) if self._estimated else 1.0
 
-    def _duration(self, trial: Trial, views_before: int = 0) -> float:
-        """Return the estimated duration of a trial, seconds; see `Cost.cross_fit`."""
-        return self._slowness * self._estimate(trial, views_before)
+    def _duration(self, trial: Trial) -> float:
+        """Return the estimated duration of a trial, seconds."""
+        return self._slowness * self._estimate(trial)
 
-    def _estimate(self, trial: Trial, views_before: int) -> float:
-        """Return the duration of a trial on a machine as fast as it was measured, seconds."""
-        folds = len(self._task.folds)
-        alone = self._cost(trial.candidate).cross_fit(folds, trial.share, views_before)
-        return alone * -(-folds // self._runner.at_once) / folds
+    def _estimate(self, trial: Trial) -> float:
+        """Return the duration of what is left of a trial on a machine as fast as it was measured, seconds."""
+        left = self._folds_left(trial)
+        cost, views_before = self._cost(trial.candidate), self._views(trial.candidate)
+        alone = cost.cross_fit(len(self._task.folds), trial.share, views_before, left)
+        return alone * -(-left // self._runner.at_once) / left if left else 0.0
+
+    def _folds_left(self, trial: Trial) -> int:
+        """Return the number of folds of a trial that no earlier one has run with the same steps."""
+        same = (one.folds for one in self._results if (one.candidate, one.share) == (trial.candidate, trial.share))
+        return trial.folds - max(same, default=0)
 
     def _is_worth(self, runner: FoldRunner) -> bool:
         """Return whether cross-fitting all candidates takes so long that a runner is worth its start."""
@@ -333,8 +369,7 @@ class Chooser:
 
     def _promising(self) -> list[int]:
         """Return the candidates that can still win, alone or in a mixture; the best first."""
-        tried = sorted({trial.candidate for trial in self._results})
-        dice = np.array([_measured(self._best_of(index)[1].scores) for index in tried])
+        tried, dice = self._dice()
         best = dice[int(dice.mean(axis=1).argmax())]
         in_mixture = self._selected(tried).best_weights
         near = [
@@ -344,10 +379,16 @@ class Chooser:
         order = np.argsort(-dice.mean(axis=1), kind="stable")
         return [tried[i] for i in order if near[i]]
 
-    def _chosen(self) -> Choice:
+    def _dice(self) -> tuple[list[int], np.ndarray]:
+        """Return the candidates that were tried, and their Dice on each image that all of them have predicted."""
         tried = sorted({trial.candidate for trial in self._results})
-        selection = self._selected(tried)
-        chosen = [(index, weight) for index, weight in zip(tried, selection.weights, strict=True) if weight]
+        images = self._compared(tried)
+        return tried, np.array([[self._best_of(index)[1].score(image).dice for image in images] for index in tried])
+
+    def _chosen(self) -> Choice:
+        finalists = self._finalists()
+        selection = self._selected(finalists)
+        chosen = [(index, weight) for index, weight in zip(finalists, selection.weights, strict=True) if weight]
         scores = self._mixed_scores(chosen)
         if not self._course.shares:
             self._decide(replace(self._course, shares=self._final_shares([index for index, _ in chosen])))
@@ -357,12 +398,25 @@ class Chooser:
             weights=tuple(weight for _, weight in chosen),
             shares=self._course.shares,
             scores=scores,
+            images=self._best_of(chosen[0][0])[1].images,
             expected=expectation(_measured(scores).tolist(), selection.candidates),
             gain=selection.gain if several else None,
             standard_error=selection.standard_error if several else None,
             tried=self._tried(),
             skipped=self._skipped(),
         )
+
+    def _finalists(self) -> list[int]:
+        """Return the candidates with predictions of all images, or all that were tried if there are none."""
+        tried = sorted({trial.candidate for trial in self._results})
+        complete = [index for index in tried if self._best_of(index)[0].folds == len(self._task.folds)]
+        return complete or tried
+
+    def _compared(self, indices: Sequence[int]) -> list[int]:
+        """Return the images that all of some candidates have predicted, and that count in the means."""
+        results = [self._best_of(index)[1] for index in indices]
+        common = sorted(set.intersection(*(set(result.images) for result in results)))
+        return [image for image in common if not results[0].score(image).blank] or common
 
     def _final_shares(self, chosen: Sequence[int]) -> tuple[float, ...]:
         """Return the fraction of its steps with which each candidate is trained: all, if the budget allows it.
@@ -379,10 +433,9 @@ class Chooser:
         """Choose among some candidates by their best cross-fits."""
         results = [self._best_of(index)[1] for index in indices]
         images = []
-        for number, pair in enumerate(self._task.pairs):
-            if results[0].scores.images[number] in results[0].scores.measured:
-                sample, maps = pair.load(), [result.probability(number) for result in results]
-                images.append(Image.of(maps, sample.mask, sample.ignored_pixels))
+        for number in self._compared(indices):
+            sample, maps = self._task.pairs[number].load(), [result.probability(number) for result in results]
+            images.append(Image.of(maps, sample.mask, sample.ignored_pixels))
         costs = [self._cost(index).per_image for index in indices] if len(indices) > 1 else [0.0]
         return select(images, costs)
 
@@ -392,20 +445,21 @@ class Chooser:
         if len(results) == 1:
             return results[0].scores
         images = []
-        for number, pair in enumerate(self._task.pairs):
-            sample = pair.load()
+        for number in results[0].images:
+            sample = self._task.pairs[number].load()
             mask = decided(mixed_probability(results, weights, number))
-            images.append(ImageScore.of(pair.name, mask, sample.mask, sample.ignored, self._task.classes))
+            images.append(ImageScore.of(sample.name, mask, sample.mask, sample.ignored, self._task.classes))
         return Scores.of(images)
 
     def _best_of(self, index: int) -> tuple[Trial, CrossFit]:
-        """Return the cross-fit of a candidate with the most steps."""
-        trial = max((trial for trial in self._results if trial.candidate == index), key=lambda trial: trial.share)
+        """Return the cross-fit of a candidate with the most folds, and of those the one with the most steps."""
+        of_it = (trial for trial in self._results if trial.candidate == index)
+        trial = max(of_it, key=lambda trial: (trial.folds, trial.share))
         return trial, self._results[trial]
 
     def _tried(self) -> tuple[Tried, ...]:
         tried = []
-        for index in dict.fromkeys(trial.candidate for trial in self._results):
+        for index in sorted({trial.candidate for trial in self._results}):
             trial, best = self._best_of(index)
             seconds = sum(result.seconds for trial, result in self._results.items() if trial.candidate == index)
             tried.append(Tried(self._candidates[index].name, trial.share, best.scores, seconds))
@@ -414,26 +468,32 @@ class Chooser:
     def _skipped(self) -> tuple[tuple[str, str], ...]:
         tried = {trial.candidate for trial in self._results}
         return tuple(
-            (candidate.name, f"about {self._duration(self._first_look(index, self._course.share)):.0f} s")
+            (candidate.name, f"about {self._duration(self._first_look_of(index)):.0f} s")
             for index, candidate in enumerate(self._candidates)
             if index not in tried
         )
 
-    def _screening_share(self) -> float:
-        """Return the fraction of their steps with which all candidates are looked at first."""
-        if len(self._candidates) == 1 or self._task.seconds is None or len(self._task.folds) < 2:
-            return LARGEST_SHARE
-        for share in np.linspace(LARGEST_SHARE, SMALLEST_SHARE, 16):
-            total = sum(self._duration(self._first_look(i, float(share))) for i in range(len(self._candidates)))
-            if total <= SCREENING * self._task.seconds:
-                return float(share)
-        return SMALLEST_SHARE
+    def _screening(self) -> tuple[float, int]:
+        """Return the fraction of their steps and the number of folds with which all candidates are looked at first."""
+        every = len(self._task.folds)
+        if len(self._candidates) == 1 or self._task.seconds is None or every < 2:
+            return LARGEST_SHARE, every
+        half = -(-every // 2)
+        for folds in (every, half):
+            for share in map(float, np.linspace(LARGEST_SHARE, SMALLEST_SHARE, 16)):
+                total = sum(self._duration(self._first_look(i, share, folds)) for i in range(len(self._candidates)))
+                if total <= SCREENING * self._task.seconds:
+                    return share, folds
+        return SMALLEST_SHARE, half
 
-    def _first_look(self, index: int, share: float) -> Trial:
+    def _first_look(self, index: int, share: float, folds: int) -> Trial:
         """Return the trial of a candidate in the first look, with this fraction of its steps or `FEWEST_STEPS`."""
         trainer = self._candidates[index].plan.trainer
         steps = trainer.settings.recipe.steps if isinstance(trainer, SamTrainer) else FEWEST_STEPS
-        return Trial(index, min(1.0, max(share, FEWEST_STEPS / steps)))
+        return Trial(index, min(1.0, max(share, FEWEST_STEPS / steps)), folds)
+
+    def _first_look_of(self, index: int) -> Trial:
+        return self._first_look(index, self._course.share, self._course.folds)
 
     def _views(self, index: int) -> int:
         """Return the number of views of each image that the trials of a candidate have encoded."""
@@ -446,21 +506,27 @@ class Chooser:
             assert isinstance(trainer, SamTrainer)
             task = self._task
             trainer = replace(trainer, classes=task.classes)
-            self._costs[index] = Cost(trainer, task.pairs, len(task.train), task.device, task.runner.threads)
+            self._costs[index] = Cost(
+                trainer, task.pairs, len(task.train), task.device, task.runner.threads, self._speeds
+            )
         return self._costs[index]
 
     def _run(self, trials: Sequence[Trial], show: Callable[[str], None]) -> None:
         """Run trials, at the same time if the runner does."""
+        parts = {replace(trial, folds=self._course.folds) for trial in trials if trial.folds > self._course.folds}
+        trials = [trial for trial in trials if trial not in parts]
         cross_fits = {trial: self._cross_fitting(trial) for trial in trials}
-        is_new = all(len(one.missing) == len(one.folds) for one in cross_fits.values())
+        is_new = all(len(one.missing) == self._folds_left(trial) for trial, one in cross_fits.items())
         if not self._is_started and any(one.missing for one in cross_fits.values()):
             self._runner.start()
             self._is_started = True
         began = time.perf_counter()
         self._runner.run(list(cross_fits.values()), show)
         if self._task.seconds is not None and is_new:
-            self._estimated += sum(self._estimate(trial, self._views(trial.candidate)) for trial in trials)
+            self._estimated += sum(map(self._estimate, trials))
             self._needed += time.perf_counter() - began
+        for part in parts:
+            self._results.pop(part, None)
         self._results |= {trial: cross_fitting.result() for trial, cross_fitting in cross_fits.items()}
 
     def _cross_fitting(self, trial: Trial) -> CrossFitting:
@@ -474,6 +540,7 @@ class Chooser:
             folder=task.folder / f"member-{trial.candidate}-{round(1000 * trial.share)}",
             device=task.device,
             held_out=partial(HeldOut, task.bank, candidate.backbone.sha256 if candidate.backbone else ""),
+            first=trial.folds,
         )
 
     def _trainer(self, candidate: Candidate, share: float) -> Trainer:
@@ -491,6 +558,14 @@ class Chooser:
         self._course = course
         write_text(self._task.folder / PLAN_FILE, to_sealed_json(course, indent=2))
 
+    def _table(self) -> Table:
+        """Return a table of the members that were tried so far."""
+        table = Table("member", "steps", "images", "Dice")
+        for one in self._tried():
+            steps, images = f"{100 * one.share:.0f} %", str(len(one.scores.images))
+            table.add_row(escape(one.name), steps, images, f"{100 * one.scores.dice:.1f}")
+        return table
+
     @contextmanager
     def _bar(self) -> Iterator[Callable[..., None]]:
         """Show the seconds of the budget that are spent, and what is going on."""
@@ -498,7 +573,8 @@ class Chooser:
             total = self._task.seconds
 
             def show(note: str) -> None:
-                update(round(self._before + self._elapsed), round(total) if total else 0, note)
+                spent = round(self._before + self._elapsed)
+                update(spent, round(total) if total else 0, note, self._table() if self._results else None)
 
             yield show
 

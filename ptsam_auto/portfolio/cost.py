@@ -52,10 +52,17 @@ class Cost:
         train: Number of all annotated images.
         device: Device, such as "cpu" or "cuda:0".
         threads: Number of threads of a training, or None for that of this process.
+        speeds: What was measured so far for other members. Members that differ in their tiles only are equally fast.
     """
 
     def __init__(
-        self, trainer: SamTrainer, pairs: Sequence[Pair], train: int, device: str, threads: int | None = None
+        self,
+        trainer: SamTrainer,
+        pairs: Sequence[Pair],
+        train: int,
+        device: str,
+        threads: int | None = None,
+        speeds: dict[tuple[object, ...], Speed] | None = None,
     ) -> None:
         method, sam = trainer.settings.method, trainer.backbone.sam.to(device)
         size = sam.image_encoder.img_size
@@ -66,30 +73,31 @@ class Cost:
         self._recipe = trainer.settings.recipe
         self._images, self._train = len(pairs), train
         self._tiles = tiles * len(pairs) / len(looked_at)
-        with _threads(threads):
-            self._speed = _measured(trainer, device)
+        speeds = {} if speeds is None else speeds
+        self._speed = _speed(trainer, device, threads or torch.get_num_threads(), speeds)
         # The training on all images is alone, so it has all threads of this process.
-        is_alone = threads is None or threads == torch.get_num_threads()
-        self._final_step = self._speed.step if is_alone else _measured(trainer, device).step
+        self._final_step = _speed(trainer, device, torch.get_num_threads(), speeds).step
 
     @property
     def per_image(self) -> float:
         """Return the duration of a prediction of a typical image, seconds."""
         return (self._speed.encode + self._speed.decode) * self._tiles / self._images
 
-    def cross_fit(self, folds: int, share: float, views_before: int = 0) -> float:
+    def cross_fit(self, folds: int, share: float, views_before: int = 0, run: int | None = None) -> float:
         """Return the duration of a cross-fit, seconds.
 
         Args:
             folds: Number of folds.
             share: Fraction of the recipe, see `shortened`.
             views_before: Number of views of each image that are already encoded; 0 if the images are not encoded yet.
+            run: Number of folds that are run. Default: all.
         """
+        run = folds if run is None else run
         recipe = shortened(self._recipe, share)
         trained_on = self._images * (folds - 1) // folds
         new_views = max(0, self.views(share, trained_on) - views_before) * self._images
-        predicted = self._tiles * (self._speed.decode + (0 if views_before else self._speed.encode))
-        return new_views * self._speed.encode + folds * recipe.steps * self._speed.step + predicted
+        predicted = self._tiles * run / folds * (self._speed.decode + (0 if views_before else self._speed.encode))
+        return new_views * self._speed.encode + run * recipe.steps * self._speed.step + predicted
 
     def final(self, share: float, views_before: int) -> float:
         """Return the duration of the training on all images, seconds; see `cross_fit` for the arguments."""
@@ -103,11 +111,21 @@ class Cost:
         return -(-views // VIEWS_PER_FILE) * VIEWS_PER_FILE
 
 
+def _speed(trainer: SamTrainer, device: str, threads: int, speeds: dict[tuple[object, ...], Speed]) -> Speed:
+    """Return the durations with a number of threads; they are measured once for all members with the same network."""
+    method = replace(trainer.settings.method, tiles=1)
+    key = (trainer.backbone.sha256, repr(method), trainer.settings.recipe.batch_size, trainer.classes, device, threads)
+    if key not in speeds:
+        with _threads(threads):
+            speeds[key] = _measured(trainer, device)
+    return speeds[key]
+
+
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def _threads(number: int) -> Iterator[None]:
     """Use a number of threads inside the `with` block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
+    torch.set_num_threads(number)
     try:
         yield
     finally:

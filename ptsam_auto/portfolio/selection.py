@@ -1,7 +1,7 @@
 """Chooses one member or a mixture by greedy ensemble selection on cross-fitted predictions (Caruana et al. 2004).
 
 Selection with few images overfits, so a mixture is chosen only if it is better than the best single member by more
-than one standard error of the difference, paired over the images.
+than one standard error of the difference, paired over the images, and by enough to be worth its longer prediction.
 """
 
 # M members  C classes  N pixels of an image  R rounds
@@ -15,6 +15,7 @@ from ptsam_auto.metrics.classes import decided, masks_of
 
 MAX_ROUNDS = 8  # largest number of parts of a mixture; a member can be several parts
 TIE = 0.001  # difference of the mean Dice below which the cheaper member is chosen
+WORTH = 0.005  # smallest gain of a mixture for which every image is predicted by more than one member
 MAX_PIXELS = 1_000_000  # number of pixels of an image that the selection looks at
 
 
@@ -84,11 +85,11 @@ def select(images: Sequence[Image], costs: Sequence[float]) -> Selection:
     gain, error = float(difference.mean()), standard_error(difference)
     chosen, dice = np.eye(members)[single], singles[single]
     # A gain in one image alone is exactly one standard error, so rounding must not decide.
-    if gain > max(error * (1 + 1e-6), TIE):
+    if gain > max(error * (1 + 1e-6), WORTH):
         # The smallest mixture that is not clearly worse than the best one.
         for weights, of_mixture in zip(path, dice_of_path, strict=True):
             behind = dice_of_path[best] - of_mixture
-            if behind.mean() <= standard_error(behind) and (of_mixture - singles[single]).mean() > TIE:
+            if behind.mean() <= standard_error(behind) and (of_mixture - singles[single]).mean() > WORTH:
                 chosen, dice = weights, of_mixture
                 break
     return Selection(

@@ -231,8 +231,13 @@ def methods_paragraph(record: SpecialistRecord) -> str:
     )
     scores = record.scores
     if scores.crossfit and scores.expected:
+        images = len(scores.crossfit.images)
+        every = images == len(record.data.train)
+        how = (
+            f"{len(record.data.folds)}-fold cross-fitting on these" if every else f"cross-fitting on {images} of these"
+        )
         text += (
-            f" In {len(record.data.folds)}-fold cross-fitting on these images the mean Dice was "
+            f" In {how} images the mean Dice was "
             f"{100 * scores.crossfit.dice:.1f} %; on new images {100 * scores.expected.dice:.1f} % are expected "
             f"(95 % interval of the mean {100 * scores.expected.low:.1f} to {100 * scores.expected.high:.1f} %)."
         )

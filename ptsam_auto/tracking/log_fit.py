@@ -116,7 +116,8 @@ def _log_members(
         with _failed_on_error(client, child):
             metrics = _curve_metrics(curves.get(name, {}), end)
             if name in tried:
-                metrics += _constants({CROSS_FITTED: tried[name].dice, "cost/seconds": tried[name].seconds}, end)
+                found = {CROSS_FITTED: tried[name].dice, "cross_fitted_images": len(tried[name].dice_of_images)}
+                metrics += _constants({**found, "cost/seconds": tried[name].seconds}, end)
                 start = end
             _log(client, child, _parameters(chosen[name]) if name in chosen else {}, metrics)
             client.set_terminated(child, "FINISHED", end)

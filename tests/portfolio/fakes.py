@@ -89,11 +89,11 @@ class FakeTrainer(SamTrainer):
 class FakeCost:
     """Knows the price."""
 
-    def __init__(self, trainer, images, train, device, threads=None):
+    def __init__(self, trainer, images, train, device, threads=None, speeds=None):
         self.price = self.per_image = trainer.price
 
-    def cross_fit(self, folds, share, views_before=0):
-        return folds * share * self.price
+    def cross_fit(self, folds, share, views_before=0, run=None):
+        return (folds if run is None else run) * share * self.price
 
     def final(self, share, views_before):
         return share * self.price

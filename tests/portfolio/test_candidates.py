@@ -107,4 +107,4 @@ def test_the_shipped_portfolio_works_without_a_network(monkeypatch):
         return checkpoint.load("nano")
 
     monkeypatch.setattr(candidates, "choose_backbone", only_nano)
-    assert names(found()) == ["nano-whole", "nano-tiles-4"]
+    assert names(found()) == ["nano-whole", "nano-encoder-tiles-4"]

@@ -46,3 +46,21 @@ def test_this_machine_is_measured(trainer):
     one = Cost(trainer, pairs(2), 2, "cpu")
     assert 0 < one.per_image < 10
     assert one.cross_fit(2, 1.0) > one.final(1.0, 8) > 0
+
+
+def test_half_of_the_folds_take_half_of_the_steps_and_predictions_and_all_of_the_views(trainer, monkeypatch):
+    monkeypatch.setattr(cost, "_measured", lambda trainer, device: Speed(encode=1.0, step=0.01, decode=0.1))
+    one = Cost(trainer, pairs(16), 16, "cpu")
+    assert one.cross_fit(4, 1.0, run=2) == pytest.approx(16 * 8 + 2 * 200 * 0.01 + 8 * 1.1)
+
+
+def test_members_that_differ_in_their_tiles_only_are_measured_once(trainer, monkeypatch):
+    measured = []
+    monkeypatch.setattr(cost, "_measured", lambda trainer, device: measured.append(trainer) or Speed(1.0, 0.01, 0.1))
+    speeds = {}
+    tiles = replace(trainer, settings=replace(trainer.settings, method=PTSAMConfig(tiles=2)))
+    prompts = replace(trainer, settings=replace(trainer.settings, method=PTSAMConfig(decoder_prompts=2)))
+    for one in (trainer, tiles, prompts):
+        Cost(one, pairs(2), 2, "cpu", threads=1, speeds=speeds)
+    assert measured.count(tiles) == 0
+    assert set(map(id, measured)) == {id(trainer), id(prompts)}
