@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,6 +23,13 @@ def printable(text: str) -> str:
     """
     text = text.encode("utf-8", "backslashreplace").decode()
     return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+class Update(Protocol):
+    """Shows how far something is: what `Terminal.bar` yields."""
+
+    def __call__(self, done: int, total: int, note: str = "", table: RenderableType | None = None) -> None:
+        """Show that `done` of `total` are done, with a note, and in a terminal with a table above."""
 
 
 class _BarWithTable(Progress):
@@ -74,7 +82,7 @@ class Terminal:
         self.out.print(printable(text), markup=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, stage: str) -> Iterator[Callable[..., None]]:
+    def bar(self, stage: str) -> Iterator[Update]:
         """Show a progress bar. Yield a function `update(done, total, note="", table=None)`.
 
         The table, if there is one, stands above the bar in a terminal, and is replaced by the next one. A log file
@@ -141,7 +149,7 @@ class NoteTerminal(Terminal):
         self._show = show
 
     @contextmanager
-    def bar(self, stage: str) -> Iterator[Callable[..., None]]:
+    def bar(self, stage: str) -> Iterator[Update]:
         """See `Terminal.bar`."""
 
         def update(done: int, total: int, note: str = "", table: RenderableType | None = None) -> None:  # noqa: ARG001

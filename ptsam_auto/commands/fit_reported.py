@@ -7,17 +7,17 @@ total of 0 is not known. Errors are plain text. The page of `serve` and `annotat
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from ptsam_auto.commands.command_line import command
 from ptsam_auto.commands.options import FitOptions, check_paths
 from ptsam_auto.errors import PtsamError
-from ptsam_auto.terminal import Terminal, printable
+from ptsam_auto.terminal import Terminal, Update, printable
 
 SECONDS = 0.2  # between two lines about the same bar
 
@@ -37,11 +37,11 @@ class ReportingTerminal(Terminal):
         self.say(text)
 
     @contextmanager
-    def bar(self, stage: str) -> Iterator[Callable[..., None]]:
+    def bar(self, stage: str) -> Iterator[Update]:
         """See `Terminal.bar`."""
         written = 0.0
 
-        def update(done: int, total: int, note: str = "") -> None:
+        def update(done: int, total: int, note: str = "", table: RenderableType | None = None) -> None:  # noqa: ARG001
             nonlocal written
             if time.monotonic() - written >= SECONDS or done == total:
                 written = time.monotonic()

@@ -127,7 +127,7 @@ class Shown(Terminal):
 
     @contextmanager
     def bar(self, stage):
-        def update(done, total, note=""):
+        def update(done, total, note="", table=None):
             if stage == "Training":
                 self.updates.append((done, total))
                 if len(self.updates) == self.killed_at:

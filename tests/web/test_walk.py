@@ -18,7 +18,7 @@ from tests.web.sites import QUICK
 from tests.web.test_page import CHROMIUM, browser, opened, stroke  # noqa: F401 - a fixture
 
 PROGRAM = [sys.executable, "-c", "from ptsam_auto.cli import main; main()"]
-FIT = 300_000  # ms
+FIT = 60_000  # ms
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
