@@ -12,6 +12,8 @@ from ptsam_auto.portfolio import members
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training import defaults as stored
 
+ORIGIN = {"search", "date", "rule", "trials", "splits", "train_images", "data"}  # what is shown of a search
+
 
 def defaults(options: DefaultsOptions, terminal: Terminal) -> None:
     """Print the portfolio, unless one backbone or another method is named, and one table per backbone and adaptation.
@@ -67,7 +69,7 @@ def _show_portfolio(terminal: Terminal) -> None:
             escape(member.source),
         )
     terminal.out.print(table)
-    if portfolio.evidence:
+    if portfolio.evidence.keys() >= ORIGIN:
         terminal.result(_origin(portfolio.evidence))
     terminal.result("")
 
@@ -93,7 +95,7 @@ def _origin(search: Mapping[str, Any]) -> str:
         f"The members come from the search {search['search']} of {search['date']}: {search['rule']}.",
         f"Seconds are those of one training with its encoding; trials: {search['trials']}; {_datasets(search)}.",
     ]
-    if "mean_loss" in search:
+    if search.get("mean_loss") is not None:
         lines.append(
             "A portfolio that was learned without a dataset loses "
             f"{100 * search['mean_loss']:.1f} points of Dice on it on average."
@@ -103,7 +105,7 @@ def _origin(search: Mapping[str, Any]) -> str:
 
 def _datasets(search: Mapping[str, Any]) -> str:
     names = ", ".join(
-        f"{dataset['name']} ({len(dataset['images'])} images, {dataset['fingerprint'][:12]})"
+        f"{dataset['name']} ({len(dataset['images'])} images, {dataset.get('fingerprint', '')[:12]})"
         for dataset in search["data"]
     )
     return f"{search['splits']} splits with {search['train_images']} training images of {names}"

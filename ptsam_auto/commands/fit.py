@@ -282,7 +282,7 @@ def _say_choice(choice: Choice, candidates: Sequence[Candidate], terminal: Termi
     """Say what was chosen and why."""
     if len(candidates) == 1:
         return
-    most = max(len(tried.scores.images) for tried in choice.tried)
+    most = max((len(tried.scores.images) for tried in choice.tried), default=0)
     for tried in sorted(choice.tried, key=lambda each: -each.scores.dice):
         steps = "" if tried.share == 1 else f", with {100 * tried.share:.0f} % of its steps"
         images = f", on {len(tried.scores.images)} of the images" if len(tried.scores.images) < most else ""

@@ -57,6 +57,29 @@ MEMBER_KEYS = tuple(each.name for each in fields(Member))
 
 
 @dataclass(frozen=True)
+class _SearchedDataset:
+    """A dataset of the search that chose the members, as far as it is used."""
+
+    name: str
+    images: tuple[str, ...]
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What is used of `Portfolio.evidence`; a lab's own may lack some of it. It checks the types only."""
+
+    search: str | None
+    date: str | None
+    rule: str | None
+    trials: str | None
+    splits: int | None
+    train_images: int | None
+    data: tuple[_SearchedDataset, ...] | None
+    mean_loss: float | None
+
+
+@dataclass(frozen=True)
 class Portfolio:
     """The members in the order in which they are tried, and what chose them.
 
@@ -210,6 +233,9 @@ def _parsed(text: str) -> Portfolio:
     content = tomllib.loads(text)
     known = {"members": content.get("member", []), "evidence": content.get("evidence", {})}
     portfolio = from_json(Portfolio, json.dumps(known))
+    if portfolio.evidence:
+        used = {one.name: portfolio.evidence.get(one.name) for one in fields(_Evidence)}
+        from_json(_Evidence, json.dumps(used))
     for keys, allowed in [(content, ("member", "evidence")), *((row, MEMBER_KEYS) for row in known["members"])]:
         if unknown := sorted(set(keys) - set(allowed)):
             raise ValueError(f"unknown key {unknown[0]}; expected one of {', '.join(allowed)}")

@@ -32,11 +32,12 @@ def run_trials(space, bases, tasks, seed, past, journal, *, address=None, at_onc
         raise OutputError(recorder.stopped)
 
 
-def run_trainings(trainings, workspace, needs, journal, *, address=None, at_once=None, progress=lambda: None):
+def run_trainings(trainings, workspace, needs, journal, *, address=None, at_once=None, progress=lambda event: None):
     """See `runner.run_trainings`."""
     for training in trainings:
-        journal.write(runner._event(training, runner._train(training, workspace)))
-        progress()
+        event = runner._event(training, runner._train(training, workspace))
+        journal.write(event)
+        progress(event)
 
 
 def use(patch=setattr):

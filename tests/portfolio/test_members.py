@@ -144,3 +144,14 @@ def test_images_that_chose_the_portfolio_are_recognised():
     members.write(members.user_file(), LEARNED, force=False)
     assert members.searched_on(["a" * 64, "b" * 64, "c" * 64]) == {"cells": 2}
     assert members.searched_on(["c" * 64]) == {}
+
+
+@pytest.mark.parametrize(
+    "evidence", ["data = [true]", 'data = "all"', "data = [{ name = 3, images = [] }]", "splits = 'two'", "rule = 1"]
+)
+def test_evidence_of_another_type_is_a_message_and_no_traceback(tmp_path, monkeypatch, evidence):
+    path = tmp_path / "portfolio.toml"
+    path.write_text(f'[[member]]\nname = "a"\nbackbone = "nano"\nadapt = "decoder"\n[evidence]\n{evidence}\n')
+    monkeypatch.setenv("PTSAM_AUTO_PORTFOLIO", str(path))
+    with pytest.raises(ConfigError, match=r"portfolio\.toml cannot be read: "):
+        members.searched_on(["a" * 64])

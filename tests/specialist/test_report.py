@@ -70,7 +70,7 @@ def test_the_report_shows_what_was_understood_and_a_blank_image_has_no_dice(tmp_
     assert "58.0</span> Dice, in percent, is expected on new images of this kind" in text
     assert "the 95 % interval of the mean is 40.0 to 80.0" in text
     assert "All 2 images were used for the training" in text
-    assert "(cross-fitting with 2 folds)" in text
+    assert "(cross-fitting, 2 folds)" in text
     assert "2.0 points are subtracted, because the best of several looks better" in text
     assert "On average 2.00 % of its area was called foreground" in text
     assert "<figcaption>empty: blank</figcaption>" in text
