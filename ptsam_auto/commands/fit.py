@@ -112,6 +112,11 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
             chooser = Chooser(candidates, task, terminal)
             choice = chooser.choose()
         _say_choice(choice, candidates, terminal)
+        if 0 < len(choice.images) < len(looked_at):
+            terminal.say(
+                f"The time sufficed to measure {len(choice.images)} of the {len(looked_at)} images; a larger --minutes "
+                "measures all of them. The specialist is trained on all."
+            )
         trained = chooser.train(choice)
         model = Mixture([one.model for one in trained], choice.weights)
         cross_fits = chooser.cross_fits(choice)
