@@ -24,4 +24,6 @@ def embedded(figure: Figure) -> str:
     buffer = io.StringIO()
     save_svg(figure, buffer)
     text = buffer.getvalue()
-    return text[text.index("<svg") :].replace("#000000", "currentColor").replace("black", "currentColor")
+    # The glyphs of a text have no colour of their own.
+    text = text[text.index("<svg") :].replace("<svg ", '<svg fill="currentColor" ', 1)
+    return text.replace("#000000", "currentColor").replace("black", "currentColor")

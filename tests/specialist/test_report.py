@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from ptsam_auto.data.dataset import Sample
 from ptsam_auto.methods.ptsam import PTSAMConfig
@@ -11,6 +12,7 @@ from ptsam_auto.sam import checkpoint
 from ptsam_auto.specialist.record import ChoiceRecord, TriedRecord
 from ptsam_auto.specialist.report import PICTURE_SIDE, Panel, Pictures, overlay, write_report
 from ptsam_auto.specialist.scores import ImageScore, Scores
+from ptsam_auto.svg import embedded
 from ptsam_auto.training.scale import Scale
 from tests.specialist.records import member, record
 
@@ -89,3 +91,9 @@ def test_a_specialist_with_more_steps_than_were_cross_fitted_says_that_it_is_pro
     write_report(tmp_path / "report.html", "discs", made, {"deep": curve}, panels)
     text = " ".join((tmp_path / "report.html").read_text().split())
     assert "The cross-fitting had 20 % of the steps of this specialist, so it is probably better than that" in text
+
+
+def test_the_text_of_a_figure_can_be_read_on_a_dark_page():
+    figure = Figure()
+    figure.subplots().set_xlabel("Dice")
+    assert embedded(figure).startswith('<svg fill="currentColor" ')
