@@ -95,7 +95,7 @@ def _origin(search: Mapping[str, Any]) -> str:
         f"The members come from the search {search['search']} of {search['date']}: {search['rule']}.",
         f"Seconds are those of one training with its encoding; trials: {search['trials']}; {_datasets(search)}.",
     ]
-    if search.get("mean_loss") is not None:
+    if "mean_loss" in search:
         lines.append(
             "A portfolio that was learned without a dataset loses "
             f"{100 * search['mean_loss']:.1f} points of Dice on it on average."

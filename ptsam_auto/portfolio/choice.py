@@ -266,14 +266,18 @@ class Chooser:
             return float("inf")
         return self._task.seconds - self._before - self._elapsed
 
+    @property
+    def _looked_at(self) -> list[int]:
+        """Return the candidates that were tried so far, in the order of the portfolio."""
+        return sorted({trial.candidate for trial in self._results})
+
     def _next(self) -> list[Trial]:
         """Return what to try next, as many as can run at the same time; [] if nothing more fits into the budget."""
         every = len(self._task.folds)
         if len(self._candidates) == 1:
             return [] if self._results else [Trial(0, 1.0, every)]
         at_once = max(1, self._runner.at_once // self._course.folds)
-        screened = {trial.candidate for trial in self._results}
-        left = [self._first_look_of(i) for i in range(len(self._candidates)) if i not in screened]
+        left = [self._first_look_of(i) for i in range(len(self._candidates)) if i not in self._looked_at]
         fitting = [trial for trial in left if self._fits(trial)]
         if not self._results:
             fitting = [left[0], *(trial for trial in fitting if trial != left[0])]  # The first is tried in any case.
@@ -290,8 +294,8 @@ class Chooser:
 
         If not even the smallest useful one does, it is that of the best candidate alone, or 0.
         """
-        screened = sorted({trial.candidate for trial in self._results})
-        mixture = [i for i, weight in zip(screened, self._selected(screened).weights, strict=True) if weight]
+        weights = self._selected(self._looked_at).weights
+        mixture = [index for index, weight in zip(self._looked_at, weights, strict=True) if weight]
         first = self._course.share
         shares = [*map(float, np.linspace(1.0, LEAST_GROWTH * first, 20))]
         if self._course.folds < len(self._task.folds):
@@ -381,7 +385,7 @@ class Chooser:
 
     def _dice(self) -> tuple[list[int], np.ndarray]:
         """Return the candidates that were tried, and their Dice on each image that all of them have predicted."""
-        tried = sorted({trial.candidate for trial in self._results})
+        tried = self._looked_at
         images = self._compared(tried)
         return tried, np.array([[self._best_of(index)[1].score(image).dice for image in images] for index in tried])
 
@@ -408,9 +412,9 @@ class Chooser:
 
     def _finalists(self) -> list[int]:
         """Return the candidates with predictions of all images, or all that were tried if there are none."""
-        tried = sorted({trial.candidate for trial in self._results})
-        complete = [index for index in tried if self._best_of(index)[0].folds == len(self._task.folds)]
-        return complete or tried
+        every = len(self._task.folds)
+        complete = [index for index in self._looked_at if self._best_of(index)[0].folds == every]
+        return complete or self._looked_at
 
     def _compared(self, indices: Sequence[int]) -> list[int]:
         """Return the images that all of some candidates have predicted, and that count in the means."""
@@ -459,18 +463,17 @@ class Chooser:
 
     def _tried(self) -> tuple[Tried, ...]:
         tried = []
-        for index in sorted({trial.candidate for trial in self._results}):
+        for index in self._looked_at:
             trial, best = self._best_of(index)
             seconds = sum(result.seconds for trial, result in self._results.items() if trial.candidate == index)
             tried.append(Tried(self._candidates[index].name, trial.share, best.scores, seconds))
         return tuple(tried)
 
     def _skipped(self) -> tuple[tuple[str, str], ...]:
-        tried = {trial.candidate for trial in self._results}
         return tuple(
             (candidate.name, f"about {self._duration(self._first_look_of(index)):.0f} s")
             for index, candidate in enumerate(self._candidates)
-            if index not in tried
+            if index not in self._looked_at
         )
 
     def _screening(self) -> tuple[float, int]:
