@@ -13,6 +13,7 @@ from ptsam_auto.terminal import Terminal
 from ptsam_auto.training import defaults as stored
 
 ORIGIN = {"search", "date", "rule", "trials", "splits", "train_images", "data"}  # what is shown of a search
+RESULT = {"chosen", "dice", "standard_error", "best_dice", "best_standard_error"}  # and of the trial that was chosen
 
 
 def defaults(options: DefaultsOptions, terminal: Terminal) -> None:
@@ -46,7 +47,7 @@ def defaults(options: DefaultsOptions, terminal: Terminal) -> None:
                 table.add_row(path, escape(str(default.value)), escape(default.source))
             console.print(table)
             search = stored.evidence(family, adapt, method)
-            if search is not None:
+            if search is not None and search.keys() >= ORIGIN | RESULT:  # A lab's own file may lack some of it.
                 terminal.result(_description(search))
 
 

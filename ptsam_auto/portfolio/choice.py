@@ -2,10 +2,10 @@
 
 First every member is cross-fitted with a small fraction of its steps, in the order of the portfolio; a member with few
 steps, such as one with deep prompts, needs a larger fraction. If that takes too much of the budget, only half of the
-folds are run, so that every member is looked at. Then those that can still win, alone or as a part of a mixture, are
-cross-fitted with all their steps, or with the largest fraction that the budget allows for all of them, so that they are
-compared as equals; or at least the other half of their folds is run. The choice is made by `portfolio.selection` among
-those with all folds, and the chosen members are trained on all images.
+folds are run, or a single one, so that every member is looked at. Then those that can still win, alone or as a part of
+a mixture, are cross-fitted with all their steps, or with the largest fraction that the budget allows for all of them,
+so that they are compared as equals; or at least the other folds are run. The choice is made by `portfolio.selection`
+among those with all folds, and the chosen members are trained on all images.
 """
 
 # K folds
@@ -42,6 +42,7 @@ from ptsam_auto.training.scale import scale_of
 from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
 
 SCREENING = 0.25  # largest fraction of the budget for the first look at all members
+LONGEST_SCREENING = 0.5  # If half of the folds take more than this, a single one is run.
 LARGEST_SHARE, SMALLEST_SHARE = 0.25, 0.1  # fraction of a member's steps in that look
 FEWEST_STEPS = 40  # A look has at least so many; fewer say nothing about a member.
 LEAST_GROWTH = 1.5  # A second look has at least so many times the steps of the first.
@@ -484,10 +485,14 @@ class Chooser:
         half = -(-every // 2)
         for folds in (every, half):
             for share in map(float, np.linspace(LARGEST_SHARE, SMALLEST_SHARE, 16)):
-                total = sum(self._duration(self._first_look(i, share, folds)) for i in range(len(self._candidates)))
-                if total <= SCREENING * self._task.seconds:
+                if self._look_at_all(share, folds) <= SCREENING * self._task.seconds:
                     return share, folds
-        return SMALLEST_SHARE, half
+        is_affordable = self._look_at_all(SMALLEST_SHARE, half) <= LONGEST_SCREENING * self._task.seconds
+        return SMALLEST_SHARE, half if is_affordable else 1
+
+    def _look_at_all(self, share: float, folds: int) -> float:
+        """Return the duration of a first look at all candidates, seconds."""
+        return sum(self._duration(self._first_look(index, share, folds)) for index in range(len(self._candidates)))
 
     def _first_look(self, index: int, share: float, folds: int) -> Trial:
         """Return the trial of a candidate in the first look, with this fraction of its steps or `FEWEST_STEPS`."""

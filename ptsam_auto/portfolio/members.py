@@ -17,8 +17,9 @@ from typing import Any
 
 from ptsam_auto.errors import ConfigError, OutputError, suggestion
 from ptsam_auto.files import read_utf8, write_text
-from ptsam_auto.records import RecordError, from_json
+from ptsam_auto.records import from_json
 from ptsam_auto.training import defaults
+from ptsam_auto.training.evidence import check, images_in
 
 FILE_HEADER = (
     "The portfolio of `ptsam-auto fit`: its members in the order in which they are tried.",
@@ -54,29 +55,6 @@ class Member:
 
 
 MEMBER_KEYS = tuple(each.name for each in fields(Member))
-
-
-@dataclass(frozen=True)
-class _SearchedDataset:
-    """A dataset of the search that chose the members, as far as it is used."""
-
-    name: str
-    images: tuple[str, ...]
-    fingerprint: str | None = None
-
-
-@dataclass(frozen=True)
-class _Evidence:
-    """What is used of `Portfolio.evidence`; a lab's own may lack some of it. It checks the types only."""
-
-    search: str | None
-    date: str | None
-    rule: str | None
-    trials: str | None
-    splits: int | None
-    train_images: int | None
-    data: tuple[_SearchedDataset, ...] | None
-    mean_loss: float | None
 
 
 @dataclass(frozen=True)
@@ -141,12 +119,8 @@ def frozen() -> Portfolio:
 
 
 def searched_on(digests: Iterable[str]) -> dict[str, int]:
-    """Count the images that were used in the search that chose the portfolio; see `training.defaults.searched_on`.
-
-    Args:
-        digests: Digests of the images, see `data.dataset.Pair`.
-    """
-    return defaults.images_in(frozen().evidence, digests)
+    """Count the images that were used in the search that chose the portfolio; see `evidence.images_in`."""
+    return images_in(frozen().evidence, digests)
 
 
 def names_of(backbones_and_settings: Iterable[tuple[str, str, Mapping[str, Any]]]) -> list[str]:
@@ -223,7 +197,7 @@ def read(path: Path) -> Portfolio:
     """
     try:
         return _parsed(read_utf8(path, defaults.MOST_BYTES))
-    except (OSError, ValueError, RecordError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:  # TOML has types that JSON has not: dates.
         raise ConfigError(
             f"{path} cannot be read: {error}.\nCorrect or delete this file; it holds your own portfolio."
         ) from None
@@ -233,9 +207,7 @@ def _parsed(text: str) -> Portfolio:
     content = tomllib.loads(text)
     known = {"members": content.get("member", []), "evidence": content.get("evidence", {})}
     portfolio = from_json(Portfolio, json.dumps(known))
-    if portfolio.evidence:
-        used = {one.name: portfolio.evidence.get(one.name) for one in fields(_Evidence)}
-        from_json(_Evidence, json.dumps(used))
+    check(portfolio.evidence)
     for keys, allowed in [(content, ("member", "evidence")), *((row, MEMBER_KEYS) for row in known["members"])]:
         if unknown := sorted(set(keys) - set(allowed)):
             raise ValueError(f"unknown key {unknown[0]}; expected one of {', '.join(allowed)}")

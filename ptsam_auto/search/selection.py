@@ -16,6 +16,7 @@ from ptsam_auto.files import read_utf8, write_text
 from ptsam_auto.search.record import Search, Trial, finished
 from ptsam_auto.search.space import described
 from ptsam_auto.training import defaults
+from ptsam_auto.training.evidence import DIGEST
 
 TABLE_ROWS = 10  # Number of rows of the printed table.
 FILE_HEADER = "Written by `ptsam-auto freeze`. These values override the built-in defaults of ptsam-auto."
@@ -204,7 +205,7 @@ def provenance(found: Search) -> dict[str, Any]:
     images = []
     for dataset in record.data:
         known = tomlkit.array()
-        known.extend(digest[: defaults.DIGEST] for digest in dataset.images)
+        known.extend(digest[:DIGEST] for digest in dataset.images)
         known.multiline(len(dataset.images) > 4)
         images.append({"name": dataset.name, "fingerprint": dataset.fingerprint, "images": known})
     return {

@@ -1,4 +1,7 @@
-"""How sure a specialist is of an image: the disagreement of the folds of its cross-fit, and the expected Dice."""
+"""How sure a specialist is of an image: the disagreement of the folds of its cross-fit, and the expected Dice.
+
+If the time sufficed for one fold only, the specialist itself is the second opinion.
+"""
 
 # H W size of an image, px  C classes  K folds
 
@@ -56,13 +59,14 @@ def assess(specialist: Specialist, image: np.ndarray) -> Assessment:
     """
     appearance = Appearance()
     maps = mixed_probabilities([specialist.model, *specialist.folds], image, appearance)
+    opinions = maps[1:] if len(maps) > 2 else maps
     certain, calibration = confidence(maps[0]), specialist.record.scores.calibration
     return Assessment(
         probability=maps[0],
-        uncertainty=uncertainty if (uncertainty := spread(maps[1:])).ndim == 2 else uncertainty.max(axis=0),
+        uncertainty=uncertainty if (uncertainty := spread(opinions)).ndim == 2 else uncertainty.max(axis=0),
         confidence=certain,
         expected_dice=calibration.expected_dice(certain) if calibration else None,
-        disagreement=disagreement(maps[1:]),
+        disagreement=disagreement(opinions),
         descriptor=appearance.descriptor(),
     )
 

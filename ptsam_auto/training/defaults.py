@@ -15,12 +15,13 @@ from typing import Any
 
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.files import read_utf8
+from ptsam_auto.records import RecordError
+from ptsam_auto.training.evidence import check, images_in
 
 ADAPTATIONS = ("decoder", "encoder")
 DEVICES = ("cpu", "cuda")
 SEARCHED = "searched"  # key, among a family's blocks, of the metadata of the searches
 MOST_BYTES = 2_000_000  # of the lab's own file; the digests of 50,000 images are in a third of it
-DIGEST = 12  # number of characters of an image's digest that the metadata of a search keeps
 
 
 @dataclass(frozen=True)
@@ -107,26 +108,10 @@ def searched_on(family: str, adapt: str, method: str, digests: Iterable[str]) ->
         family: Name of a backbone, one of `families()`.
         adapt: One of `adaptations(family, method)`.
         method: Name of a method in `methods.sam_methods`.
-        digests: Digests of the images, see `data.dataset.Pair`.
-
-    Returns:
-        Number of images that are also in the search, by dataset of the search; {} if there are none, which is the
-        normal case.
+        digests: Digests of the images; see `evidence.images_in`, also for what is returned.
     """
-    searches = [evidence(family, adapt, name) or {"data": []} for name in {"ptsam", method}]
-    return images_in({"data": [dataset for search in searches for dataset in search["data"]]}, digests)
-
-
-def images_in(search: Mapping[str, Any], digests: Iterable[str]) -> dict[str, int]:
-    """Count the images that were used in a search, by dataset of the search; see `searched_on`.
-
-    Args:
-        search: Metadata of the search; without "data" it has no images.
-        digests: Digests of the images.
-    """
-    seen = {digest[:DIGEST] for digest in digests}
-    counts = {dataset["name"]: len(seen.intersection(dataset["images"])) for dataset in search.get("data", ())}
-    return {name: count for name, count in counts.items() if count}
+    searches = [evidence(family, adapt, name) or {} for name in {"ptsam", method}]
+    return images_in({"data": [dataset for search in searches for dataset in search.get("data", ())]}, digests)
 
 
 @cache
@@ -187,25 +172,17 @@ def _check_choice(content: object, where: str) -> None:
 def _check_searched(content: object, where: str) -> None:
     """Check the metadata of the searches, by adaptation, as far as they are used."""
     for adapt, search in _table(content, where).items():
-        data = _table(search, f"{where}.{adapt}").get("data")
-        if not isinstance(data, list) or not all(map(_is_dataset, data)):
-            raise ConfigError(f"{where}.{adapt}.data: expected a list of {{ name = ..., images = [...] }}.")
-
-
-def _is_dataset(content: object) -> bool:
-    return (
-        isinstance(content, dict)
-        and isinstance(content.get("name"), str)
-        and isinstance(content.get("images"), list)
-        and all(isinstance(digest, str) for digest in content["images"])
-    )
+        try:
+            check(_table(search, f"{where}.{adapt}"))
+        except (RecordError, TypeError) as error:  # TOML has types, such as dates, that JSON has not.
+            raise ConfigError(f"{where}.{adapt}: {error}.") from None
 
 
 def _check(block: object, where: str) -> None:
     if not isinstance(block, dict):
         raise ConfigError(f"{where}: expected settings.")
     for setting, entry in block.items():
-        if not isinstance(entry, dict) or not {"value", "source"} <= entry.keys():
+        if not isinstance(entry, dict) or "value" not in entry or not isinstance(entry.get("source"), str):
             raise ConfigError(f"{where}, {setting}: expected {{ value = ..., source = ... }}.")
 
 

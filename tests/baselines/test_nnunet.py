@@ -150,9 +150,9 @@ def test_stopped_in_the_middle_it_goes_on_and_predicts(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # nnU-Net's own
 def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
-    folder = write_folder(tmp_path / "discs", 6)
+    folder, test = write_folder(tmp_path / "discs", 4), write_folder(tmp_path / "test", 2, start=10)
     settings = {f"nnunet.{name}": value for name, value in asdict(TINY).items()}
-    made = fit(folder, method="nnunet", settings=settings, device="cpu", seed=3, folds=2)
+    made = fit(folder, method="nnunet", settings=settings, device="cpu", seed=3, test=test, folds=0)
     out = tmp_path / "discs-specialist"
     assert sorted(path.name for path in out.iterdir()) == ["report.html", "specialist.json", "specialist.safetensors"]
     loaded = load_specialist(out, device="cpu")
@@ -163,8 +163,8 @@ def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
 
     about = json.loads((out / "specialist.json").read_text())
     (member,) = about["members"]
-    assert member["backbone"] is about["scores"]["untuned"] is None
-    assert len(about["scores"]["crossfit"]["images"]) == 6
+    assert member["backbone"] is about["scores"]["untuned_test"] is None
+    assert len(about["scores"]["test"]["images"]) == 2
     assert about["cost"]["trainable"] == sum(parameter.numel() for parameter in made.model.trainable().values())
     assert member["settings"]["nnunet.epochs"] == {"value": 4, "source": "set by the user"}
     report = (out / "report.html").read_text()
@@ -175,7 +175,7 @@ def test_it_is_fitted_and_predicts_through_the_same_doors(tmp_path, store):
     assert len(store.get_metric_history(run.info.run_id, "loss/total")) == TINY.epochs
 
     predict(PredictOptions(out, [folder / "images"], tmp_path / "masks"), Terminal.silent())
-    assert len(list((tmp_path / "masks").glob("*.png"))) == 6
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 4
     with pytest.raises(SpecialistError, match=r"does not use a backbone. Remove --backbone.$"):
         load_specialist(out, backbone="nano")
 

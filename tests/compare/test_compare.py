@@ -36,6 +36,7 @@ from ptsam_auto.experiment.workspace import Workspace
 from ptsam_auto.sam.checkpoint import Backbone, load
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training import defaults
+from ptsam_auto.training.evidence import DIGEST
 from ptsam_auto.training.settings import Settings
 from tests.toys import PROMPTS, pairs, toy_sam, write_folder
 
@@ -82,7 +83,7 @@ def data():
 def test_datasets_that_chose_a_methods_defaults_are_named(monkeypatch):
     entries = entries_by_name(("ptsam", "autosam", "ptsam-encoder", "nnunet"))
     assert warnings_of(data(), entries, "nano") == []
-    seen = {"data": [{"name": "elsewhere", "images": [pair.digest[: defaults.DIGEST] for pair in pairs(1)]}]}
+    seen = {"data": [{"name": "elsewhere", "images": [pair.digest[:DIGEST] for pair in pairs(1)]}]}
     monkeypatch.setattr(defaults, "evidence", lambda family, adapt, method: seen if adapt == "decoder" else None)
     (warning,) = warnings_of(data(), entries, "nano")
     assert warning == (
@@ -209,14 +210,14 @@ def test_a_comparison_on_toys_from_folders_to_figures(ray, toy, tmp_path, monkey
     assert parquet.read_table(tmp_path / "out" / "results.parquet").num_rows == sum(len(r.dice) for r in results)
     assert not (tmp_path / "out" / "bank").exists()
 
-    # As if it had died after five: what is over is not run again, and the rest ends as it would have.
+    # As if it had died after ten: what is over is not run again, and the rest ends as it would have.
     path = tmp_path / "out" / "journal.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:5]) + lines[5][:20])
+    path.write_text("".join(lines[:10]) + lines[10][:20])
     again = compare([folder], **asked)
     scores = [{(r.entry, r.split, r.size): r.dice for r in found} for found in (results, again)]
     assert scores[0] == scores[1]
-    assert path.read_text().splitlines()[:5] == [line.rstrip("\n") for line in lines[:5]]
+    assert path.read_text().splitlines()[:10] == [line.rstrip("\n") for line in lines[:10]]
 
     with pytest.raises(
         OutputError, match=r"^out contains a comparison with other options:\n  sizes: \[2, 4\] in the folder, "

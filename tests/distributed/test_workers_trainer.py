@@ -107,7 +107,7 @@ def test_a_batch_that_workers_cannot_share_is_refused_before_ray_starts(discs, t
 KILLED = """
 import sys
 from ptsam_auto import fit
-values = {"recipe.epochs": 12, "recipe.steps_per_epoch": 2, "recipe.learning_rate": 0.01}
+values = {"recipe.epochs": 8, "recipe.steps_per_epoch": 2, "recipe.learning_rate": 0.01}
 fit(sys.argv[1], out=sys.argv[2], backbone=sys.argv[3], adapt="encoder", settings=values, workers=int(sys.argv[4]),
     test=sys.argv[5], folds=0, track=False)
 """

@@ -411,6 +411,9 @@ def defaults_toml(folder: Path, rng: random.Random) -> None:
     import tomllib
     from importlib import resources
 
+    from ptsam_auto.commands.defaults import defaults as show_defaults
+    from ptsam_auto.commands.options import DefaultsOptions
+    from ptsam_auto.terminal import Terminal
     from ptsam_auto.training import defaults
     from ptsam_auto.training.settings import Settings
 
@@ -433,6 +436,7 @@ def defaults_toml(folder: Path, rng: random.Random) -> None:
                 Settings.from_paths(defaults.values(family, adapt))
             defaults.adaptation(family, "cpu")
             defaults.searched_on(family, "decoder", "ptsam", ["0" * 64])
+        show_defaults(DefaultsOptions(), Terminal.silent())
     finally:
         del os.environ["PTSAM_AUTO_DEFAULTS"]
 
@@ -441,6 +445,8 @@ def portfolio_toml(folder: Path, rng: random.Random) -> None:
     import tomllib
     from importlib import resources
 
+    from ptsam_auto.commands.defaults import defaults as show_defaults
+    from ptsam_auto.commands.options import DefaultsOptions
     from ptsam_auto.portfolio import members
     from ptsam_auto.portfolio.candidates import candidates_for
     from ptsam_auto.registry import Choices
@@ -458,6 +464,7 @@ def portfolio_toml(folder: Path, rng: random.Random) -> None:
     try:
         found = members.frozen()
         members.searched_on(["0" * 64])
+        show_defaults(DefaultsOptions(), Terminal.silent())
         if all(member.backbone == "nano" for member in found.members):
             choices = Choices(backbone="auto", adapt="auto", settings={}, batch_size=None, workers=1, device="cpu")
             candidates_for("ptsam", choices, None, [], Terminal.silent())

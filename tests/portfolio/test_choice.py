@@ -77,7 +77,7 @@ def test_the_budget_is_kept_and_what_does_not_fit_is_named_with_its_time(backbon
     made = chooser.choose()
     chooser.train(made)
     assert names(candidates, made) == ["quick"]
-    assert made.skipped == (("slow", "about 200 s"),)
+    assert made.skipped == (("slow", "about 100 s"),), "one fold"
     assert world.now <= 100
     assert chooser.seconds == world.now
 
@@ -294,11 +294,23 @@ def test_if_there_is_no_time_for_the_other_half_of_the_folds_the_score_is_that_o
 ):
     world = World()
     candidates = [candidate(backbone, world, "most", sees_most), candidate(backbone, world, "all", price=100)]
-    chooser = start(candidates, task(tmp_path, seconds=36), world)
+    chooser = start(candidates, task(tmp_path, seconds=42), world)
     made = chooser.choose()
     assert (names(candidates, made), made.images) == (["all"], (0, 1, 4, 5))
     assert [image.name for image in made.scores.images] == [f"disc{number:02}" for number in made.images]
     assert [len(one.folds) for one in chooser.cross_fits(made)] == [2]
     chooser.train(made)
     assert world.trained[-1][:2] == ("all", 8), "it is trained on all images"
-    assert world.now <= 45
+    assert world.now <= 50
+
+
+def test_in_the_shortest_time_a_slow_member_that_is_better_is_still_looked_at(backbone, start, tmp_path):
+    """Three minutes on two cores do not suffice for half of the folds of deep prompts on LiteMedSAM."""
+    world = World()
+    candidates = [candidate(backbone, world, "most", sees_most), candidate(backbone, world, "all", price=100)]
+    chooser = start(candidates, task(tmp_path, seconds=24), world)
+    made = chooser.choose()
+    assert (names(candidates, made), made.images) == (["all"], (0, 4))
+    assert [(tried.name, len(tried.scores.images)) for tried in made.tried] == [("most", 2), ("all", 2)]
+    chooser.train(made)
+    assert world.now <= 30

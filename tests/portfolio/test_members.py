@@ -147,7 +147,15 @@ def test_images_that_chose_the_portfolio_are_recognised():
 
 
 @pytest.mark.parametrize(
-    "evidence", ["data = [true]", 'data = "all"', "data = [{ name = 3, images = [] }]", "splits = 'two'", "rule = 1"]
+    "evidence",
+    [
+        "date = 2026-11-26",
+        "data = [true]",
+        'data = "all"',
+        "data = [{ name = 3, images = [] }]",
+        "splits = 'two'",
+        "rule = 1",
+    ],
 )
 def test_evidence_of_another_type_is_a_message_and_no_traceback(tmp_path, monkeypatch, evidence):
     path = tmp_path / "portfolio.toml"

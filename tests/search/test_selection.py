@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from ptsam_auto import fit, load_specialist
+from ptsam_auto.commands.defaults import defaults as show_defaults
 from ptsam_auto.commands.freeze import freeze as commands_freeze
-from ptsam_auto.commands.options import FreezeOptions
+from ptsam_auto.commands.options import DefaultsOptions, FreezeOptions
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.errors import ConfigError, OutputError, SearchError
 from ptsam_auto.experiment.folds import DatasetRecord, NamedDataset
@@ -23,6 +24,7 @@ from ptsam_auto.search.space import Choice
 from ptsam_auto.specialist.record import BackboneRecord
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training import defaults
+from ptsam_auto.training.evidence import DIGEST
 from ptsam_auto.training.settings import Settings
 from tests.search.toys import ended, record
 from tests.toys import write_folder
@@ -146,7 +148,7 @@ def test_the_block_is_written_with_its_evidence(searched, tmp_path, capsys):
     assert (evidence["dice"], evidence["standard_error"], evidence["trials"]) == (0.71, 0.01, "2 finished")
     assert evidence["versions"] == {"ptsam-auto": "0.1.0"}
     assert len(evidence["data"][0]["fingerprint"]) == 64
-    assert all(len(image) == defaults.DIGEST for image in evidence["data"][0]["images"])
+    assert all(len(image) == DIGEST for image in evidence["data"][0]["images"])
 
 
 def test_comments_and_other_blocks_stay(searched, tmp_path):
@@ -236,8 +238,11 @@ def test_a_file_of_ones_own_that_is_wrong(text, message):
     ),
     (
         "[nano.searched.decoder]\ndata = [{ name = 'discs', images = 7 }]",
-        ": nano.searched.decoder.data: expected a list of { name = ..., images = [...] }.",
+        ": nano.searched.decoder: data.0.images: Input should be a valid array.",
     ),
+    ("[nano.searched.decoder]\ndice = 'high'", ": nano.searched.decoder: dice: Input should be a valid number."),
+    ("[nano.searched.decoder]\ndate = 2026-11-25", ": nano.searched.decoder: Object of type date is not JSON"),
+    ("[nano.decoder]\n'recipe.epochs' = { value = 7, source = 7 }", ": nano.decoder, recipe.epochs: expected { value"),
     ("x = " + "[" * 5000, " cannot be read: "),
     ("#" * 2_000_001, " cannot be read: it has more than 2,000,000 bytes."),
 ])  # fmt: skip
@@ -246,6 +251,13 @@ def test_own_defaults_of_a_wrong_type_are_a_message_that_names_the_place(text, m
     with pytest.raises(ConfigError) as error:
         defaults.values("nano", "decoder")
     assert str(error.value).startswith(f"{defaults.user_file()}{message}")
+
+
+def test_own_defaults_that_lack_a_part_of_their_search_are_shown_without_it():
+    defaults.user_file().write_text("[nano.searched.encoder]\nsearch = 'ours'\n")
+    terminal = Terminal.silent()
+    show_defaults(DefaultsOptions("nano"), terminal)
+    assert defaults.searched_on("nano", "encoder", "ptsam", ["a" * 64]) == {}
 
 
 def test_a_place_that_cannot_be_written_to(searched, tmp_path):

@@ -20,7 +20,7 @@ first:
   - {recipe.learning_rate: 0.02}
 fixed: {recipe.epochs: 4, recipe.steps_per_epoch: 8, method.encoder_prompts: 2, method.tiles: 1}
 trials: 2
-splits: 2
+splits: 1
 train_images: 4
 stop_early: {first: 0.5, factor: 2}
 """
