@@ -2,10 +2,10 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ptsam_auto.extras import require
 from ptsam_auto.files import replacing, write_json
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.metrics.classes import DEFAULT_THRESHOLD, decided
-from ptsam_auto.onnx.runtime import ABOUT_FILE, FORMAT, INPUT, OnnxSpecialist
+from ptsam_auto.onnx.runtime import ABOUT_FILE, FORMAT, INPUT, ExportedMember, ExportRecord, OnnxSpecialist
 from ptsam_auto.sam.image_encoder import encode
 from ptsam_auto.sam.network import SamNetwork
 from ptsam_auto.sam.precision import full_precision
@@ -88,17 +88,17 @@ def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *
             features = _Encoder(model)(torch.zeros(2, 3, model.image_size, model.image_size, device=model.device))
         write_network(folder / decoder, _Decoder(model), features, quantise)
         members.append(_described(model, weight, specialist.record.members[number].name, encoders[key], decoder))
-    about: dict[str, Any] = {
-        "format": FORMAT,
-        "threshold": DEFAULT_THRESHOLD,
-        "classes": list(specialist.classes),
-        "specialist": specialist.identity,
-        "reading": asdict(specialist.record.data.reading),
-        "members": members,
-        "quantised": quantise,
-        "versions": {package: version(package) for package in ("ptsam-auto", "torch", "onnx")},
-    }
-    write_json(folder / ABOUT_FILE, about)
+    about = ExportRecord(
+        format=FORMAT,
+        threshold=DEFAULT_THRESHOLD,
+        classes=tuple(specialist.classes),
+        members=tuple(members),
+        specialist=specialist.identity,
+        reading=asdict(specialist.record.data.reading),
+        quantised=quantise,
+        versions={package: version(package) for package in ("ptsam-auto", "torch", "onnx")},
+    )
+    write_json(folder / ABOUT_FILE, asdict(about))
     exported = OnnxSpecialist(folder)
     with full_precision():
         compared = Comparison.of(map(specialist.model.probability, images), map(exported.probability, images))
@@ -107,7 +107,7 @@ def export(folder: Path, specialist: Specialist, images: Sequence[np.ndarray], *
             f"The export does not give the masks of PyTorch: Dice {compared.dice:.4f} between both on "
             f"{compared.images} images; expected at least {LEAST_DICE}. Please report this with {folder / ABOUT_FILE}."
         )
-    write_json(folder / ABOUT_FILE, about | {"compared": asdict(compared)})
+    write_json(folder / ABOUT_FILE, asdict(replace(about, compared=asdict(compared))))
     return compared
 
 
@@ -162,17 +162,22 @@ def write_network(path: Path, network: nn.Module, batch_of_two: Tensor, quantise
             whole.unlink()
 
 
-def _described(model: PromptFreeSam, weight: float, name: str, encoder: str, decoder: str) -> dict[str, Any]:
+def _described(model: PromptFreeSam, weight: float, name: str, encoder: str, decoder: str) -> ExportedMember:
     sam = cast(SamNetwork, model.sam)
-    return {
-        "name": name,
-        "weight": weight,
-        "encoder": encoder,
-        "decoder": decoder,
-        "image_size": model.image_size,
-        "pixels": sam.pixels,
-        "mean": sam.pixel_mean.flatten().tolist(),
-        "deviation": sam.pixel_std.flatten().tolist(),
-        "tiles": model.tiling.per_side,
-        "tile": model.tiling.side,
-    }
+    return ExportedMember(
+        name=name,
+        weight=weight,
+        encoder=encoder,
+        decoder=decoder,
+        image_size=model.image_size,
+        pixels=sam.pixels,
+        mean=_by_channel(sam.pixel_mean),
+        deviation=_by_channel(sam.pixel_std),
+        tiles=model.tiling.per_side,
+        tile=model.tiling.side,
+    )
+
+
+def _by_channel(values: Tensor) -> tuple[float, float, float]:
+    red, green, blue = values.flatten().tolist()
+    return red, green, blue

@@ -190,11 +190,15 @@ class Chooser:
         self._estimated = self._needed = 0.0  # durations of the trials so far, seconds
         self._began = time.perf_counter()
         self._is_started = False
-        self._runner = task.runner if self._is_worth(task.runner) else IN_THIS_PROCESS
+        self._runner = task.runner
+        if not self._is_worth(task.runner):
+            self._run_in_this_process()
         key = _key(candidates, task)
         earlier = _earlier_course(task.folder, key)
         self._before = seconds_spent(task.folder)
         self._course = earlier or _Course(key, *self._screening())
+        if self._course.folds == 1:  # Other processes would have fewer threads each, and nothing to do beside it.
+            self._run_in_this_process()
 
     def choose(self) -> Choice:
         """Try candidates until the budget is spent, and choose.
@@ -364,6 +368,10 @@ class Chooser:
         same = (one.folds for one in self._results if (one.candidate, one.share) == (trial.candidate, trial.share))
         return trial.folds - max(same, default=0)
 
+    def _run_in_this_process(self) -> None:
+        self._runner = IN_THIS_PROCESS
+        self._costs.clear()  # They depend on the number of threads.
+
     def _is_worth(self, runner: FoldRunner) -> bool:
         """Return whether cross-fitting all candidates takes so long that a runner is worth its start."""
         if not runner.worth_from or not all(isinstance(each.plan.trainer, SamTrainer) for each in self._candidates):
@@ -515,7 +523,7 @@ class Chooser:
             task = self._task
             trainer = replace(trainer, classes=task.classes)
             self._costs[index] = Cost(
-                trainer, task.pairs, len(task.train), task.device, task.runner.threads, self._speeds
+                trainer, task.pairs, len(task.train), task.device, self._runner.threads, self._speeds
             )
         return self._costs[index]
 

@@ -17,9 +17,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a few faults of each kind, as in the suite")
     parser.add_argument("--every", type=int, default=40, help="of the operations on files, disturb every N-th")
     parser.add_argument("--only", default="", help="only this command: fit, predict, search or compare")
-    parser.add_argument(
-        "--ray", type=int, default=0, metavar="N", help="kill N searches and comparisons on Ray instead"
-    )
+    parser.add_argument("--ray", type=int, default=0, metavar="N", help="kill N of each command on Ray instead")
     options = parser.parse_args()
     from tests.faults.injector import compiler, restart_with_shim
 

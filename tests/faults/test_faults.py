@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.injector import compiler
+from tests.faults.scenes import FIT, PREDICT
+from tests.faults.small_disk import is_allowed, on_small_disk
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,3 +28,14 @@ def test_what_was_killed_or_ran_out_of_disk_ends_with_the_same_result_when_it_ru
     assert {command for _, command in commands} == {"`fit`", "`predict`"}
     assert len({fault for fault, _ in commands}) == 4
     assert all(times == survived and lost == "0" for _, _, times, survived, lost in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not is_allowed(), reason="no mounts of our own here")
+@pytest.mark.parametrize(("scene", "kilobytes"), [(FIT, 40), (PREDICT, 8)], ids=["fit", "predict"])
+def test_a_disk_that_is_really_full_is_a_message_and_the_same_command_goes_on_when_there_is_room(scene, kilobytes):
+    found = on_small_disk(scene, kilobytes)
+    assert found.code == 1, found.said
+    assert "Traceback" not in found.said
+    assert "Free some space on the disk" in found.said
+    assert (found.code_again, found.same) == (0, True), found.said_again

@@ -104,12 +104,37 @@ def test_other_files_are_not_mixed_with_an_export_and_an_earlier_one_is_replaced
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"format": 99}'])
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"format": 1}'])
 def test_a_folder_that_is_no_export_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "onnx.json").write_text(content)
-    with pytest.raises(SpecialistError):
+    with pytest.raises(SpecialistError, match=r"is not an exported specialist: "):
         OnnxSpecialist(tmp_path)
+
+
+@pytest.mark.parametrize(("place", "value", "message"), [
+    ("format", 99, "it has format 99; expected 1. Export it again"),
+    ("threshold", 7, "threshold is 7"),
+    ("threshold", "high", "threshold: Input should be a valid number"),
+    ("members", [], "it has no members"),
+    ("encoder", "../../etc/encoder-0.onnx", "is not the name of a network of the export"),
+    ("decoder", "/tmp/decoder-0.onnx", "is not the name of a network of the export"),
+    ("image_size", 10**9, "image_size is 1000000000, which is out of range"),
+    ("tiles", 10**9, "tiles is 1000000000, which is out of range"),
+    ("tile", 0, "tile is 0, which is out of range"),
+    ("weight", float("nan"), "weight"),
+    ("deviation", [1, 0, 1], "deviation is "),
+    ("mean", [1, 2], "mean"),
+])  # fmt: skip
+def test_what_somebody_else_has_written_into_an_export_is_checked_before_it_is_used(
+    lab, tmp_path, place, value, message
+):
+    about = json.loads((lab / "onnx" / "onnx.json").read_text())
+    (about if place in about else about["members"][0])[place] = value
+    (tmp_path / "onnx.json").write_text(json.dumps(about))
+    with pytest.raises(SpecialistError, match=r"is not an exported specialist: ") as error:
+        OnnxSpecialist(tmp_path)
+    assert message in str(error.value)
 
 
 def test_a_tiny_vit_is_exported_for_batches_of_any_size(tiny, tmp_path):

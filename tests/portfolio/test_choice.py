@@ -294,7 +294,7 @@ def test_if_there_is_no_time_for_the_other_half_of_the_folds_the_score_is_that_o
 ):
     world = World()
     candidates = [candidate(backbone, world, "most", sees_most), candidate(backbone, world, "all", price=100)]
-    chooser = start(candidates, task(tmp_path, seconds=42), world)
+    chooser = start(candidates, task(tmp_path, seconds=44), world)
     made = chooser.choose()
     assert (names(candidates, made), made.images) == (["all"], (0, 1, 4, 5))
     assert [image.name for image in made.scores.images] == [f"disc{number:02}" for number in made.images]
