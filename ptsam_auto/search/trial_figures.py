@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
 
 from ptsam_auto.files import replacing
 from ptsam_auto.search.proposals import distributions, to_optuna_trial
@@ -17,6 +18,8 @@ from ptsam_auto.search.space import Choice, Range, Space
 from ptsam_auto.svg import save_svg
 
 MIN_FINISHED_TRIALS = 4  # Smallest number of finished trials for the figures importance and contour.
+SHUFFLES = 100  # number of times that the scores are exchanged among the trials, to see what chance alone gives
+CHANCE = 95  # percentile of the importance over these shuffles
 PROMPT_COUNT_SETTINGS = ("method.decoder_prompts", "method.encoder_prompts")  # n_md and n_ie in the paper's Fig. 5.
 
 
@@ -39,7 +42,7 @@ def write_figures(folder: Path, trials: Sequence[Trial], request: SearchRequest)
     figures = {"history": _history(trials), "slice": _slice(trials, space, paths), "cost": _cost(trials)}
     weights = _importance(trials, space) if len(done) >= MIN_FINISHED_TRIALS and len(paths) > 1 else {}
     if weights:
-        figures["importance"] = _bars(weights)
+        figures["importance"] = _bars(weights, _by_chance(trials, space))
         first, second = (sorted(weights, key=lambda path: -weights[path]) + paths)[:2]
         figures["contour"] = _contour(done, space, first, second)
     if done and any(path in paths for path in PROMPT_COUNT_SETTINGS):
@@ -99,28 +102,61 @@ def _cost(trials: Sequence[Trial]) -> Figure:
     figure, (axes,) = _axes()
     done = [trial for trial in trials if trial.rungs and trial.state != "failed"]
     sizes = [trial.trainable for trial in done]
-    points = axes.scatter([trial.seconds for trial in done], [100 * trial.dice for trial in done], c=sizes)
+    limits = {"vmin": min(sizes, default=0), "vmax": max(sizes, default=1)}
+    for state, marker in (("finished", "o"), ("stopped", "X")):
+        of_state = [trial for trial in done if (trial.state == "stopped") == (state == "stopped")]
+        x, y = [trial.seconds for trial in of_state], [100 * trial.dice for trial in of_state]
+        points = axes.scatter(x, y, c=[trial.trainable for trial in of_state], marker=marker, label=state, **limits)
+    if any(trial.state == "stopped" for trial in done):
+        axes.legend(frameon=False)
     figure.colorbar(points, ax=axes, label="learned numbers")
     axes.set(xlabel="seconds of training, all datasets and splits", ylabel="Dice, %", xscale="log")
     return figure
 
 
-def _importance(trials: Sequence[Trial], space: Space) -> dict[str, float]:
-    """Return the importance of each setting for the score (PED-ANOVA). They sum to 1; {} if all scores are the same."""
+def _importance(
+    trials: Sequence[Trial], space: Space, order: Sequence[int] | np.ndarray | None = None
+) -> dict[str, float]:
+    """Return the importance of each setting for the score (PED-ANOVA). They sum to 1; {} if all scores are the same.
+
+    Args:
+        trials: Trials; only the finished ones are used.
+        space: Search space.
+        order: Index of the finished trial whose score each finished trial gets. Default: its own.
+    """
     optuna_space = distributions(space)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    done = [to_optuna_trial(trial, optuna_space) for trial in trials if trial.state == "finished"]
+    scores = [trial.value for trial in done]
+    for trial, index in zip(done, range(len(done)) if order is None else order, strict=True):
+        trial.value = scores[index]
     study = optuna.create_study(direction="maximize")
-    study.add_trials([to_optuna_trial(trial, optuna_space) for trial in trials if trial.state == "finished"])
+    study.add_trials(done)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     with warnings.catch_warnings(action="ignore"):
         return optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(optuna_space))
 
 
-def _bars(weights: dict[str, float]) -> Figure:
+def _by_chance(trials: Sequence[Trial], space: Space) -> dict[str, float]:
+    """Return the importance that a setting reaches by chance: the 95th percentile if scores are exchanged at random."""
+    rng, count = np.random.default_rng(0), len(finished(trials))
+    shuffled = [_importance(trials, space, rng.permutation(count)) for _ in range(SHUFFLES)]
+    return {path: float(np.percentile([weights[path] for weights in shuffled], CHANCE)) for path in shuffled[0]}
+
+
+def _bars(weights: dict[str, float], by_chance: dict[str, float]) -> Figure:
+    """Draw the importance of each setting, and what it would be by chance; bars below that are grey."""
     figure, (axes,) = _axes()
     ordered = sorted(weights, key=lambda path: weights[path])
-    axes.barh([_label(path) for path in ordered], [weights[path] for path in ordered])
-    axes.set(xlabel="importance (PED-ANOVA)")
+    labels = [_label(path) for path in ordered]
+    for is_clear, colour, text in ((True, "C0", "more than chance"), (False, "0.75", "cannot be told from chance")):
+        lengths = [weights[path] if (weights[path] > by_chance[path]) == is_clear else 0 for path in ordered]
+        if any(lengths):
+            axes.barh(labels, lengths, color=colour, label=text)
+    chance = f"{CHANCE} % of {SHUFFLES} random exchanges of the scores are below"
+    axes.plot([by_chance[path] for path in ordered], labels, "k|", markersize=18, markeredgewidth=2, label=chance)
+    axes.set(xlabel="importance for Dice (PED-ANOVA); all together are 1", xlim=(0, 1))
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
     return figure
 
 
@@ -133,7 +169,10 @@ def _contour(done: Sequence[Trial], space: Space, first: str, second: str) -> Fi
     places = np.stack([x, y])
     # A contour plot needs points that are not all on one line.
     if np.linalg.matrix_rank(places - places.mean(axis=1, keepdims=True)) == 2:
-        axes.tricontourf(x, y, dice, levels=12, alpha=0.6)
+        # Triangles are those of the points as they are seen, on logarithmic axes, too.
+        seen = [np.log10(values) if _is_log(space, path) else values for path, values in ((first, x), (second, y))]
+        flat = [(values - values.min()) / np.ptp(values) for values in seen]
+        axes.tricontourf(Triangulation(x, y, Triangulation(*flat).triangles), dice, levels=12, alpha=0.6)
     points = axes.scatter(x, y, c=dice, edgecolors="black")
     figure.colorbar(points, ax=axes, label="Dice, %")
     _scale(axes, space, first, "x")
@@ -165,7 +204,7 @@ def _prompt_counts(done: Sequence[Trial], paths: Sequence[str]) -> Figure:
         axes.set_xticks(counts, [str(count) for count in counts])
         if others:
             axes.legend(frameon=False)
-    all_axes[0].set_ylabel("Dice, %")
+    all_axes[0].set_ylabel("Dice, %; bars: standard error over splits")
     return figure
 
 

@@ -1,6 +1,7 @@
 """Logs a finished fit to MLflow: parameters, curves, scores, report, and the specialist as a registered model."""
 
 import io
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,8 +73,10 @@ def log_fit(
             parameters |= _parameters(record.members[0])
         _log(client, run_id, parameters, _constants(_scores(record) | _cost(record), end))
         _log_members(client, experiment, run_id, start, record, curves)
-        for title, picture in overlays.items():
-            client.log_image(run_id, picture, f"overlays/{allowed_name(title)}.png")
+        for number, (title, picture) in enumerate(overlays.items(), start=1):
+            # A key, and not a file, so that the pictures are seen on the page of the run.
+            key = f"overlays/{number:02} {re.sub(r'[^a-zA-Z0-9_. -]', '_', title)}"
+            client.log_image(run_id, picture, key=key, synchronous=True)
         client.log_table(run_id, _columns([asdict(image) for image in record.scores.main.images]), "scores.json")
         client.log_artifact(run_id, str(folder / "report.html"))
         # Only inside a run can a model be logged.

@@ -364,6 +364,22 @@ def checkpoint(folder: Path, rng: random.Random) -> None:
     load(str(path))
 
 
+def onnx_json(folder: Path, rng: random.Random) -> None:
+    from dataclasses import asdict
+
+    from ptsam_auto.onnx.runtime import ABOUT_FILE, ExportedMember, ExportRecord, OnnxSpecialist
+
+    colours = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
+    member = ExportedMember(
+        "whole", 1.0, "encoder-0.onnx", "decoder-0.onnx", 128, "mean and deviation", *colours, tiles=2, tile=64
+    )
+    content = asdict(ExportRecord(1, 0.5, ("cell", "debris"), (member,)))
+    (folder / ABOUT_FILE).write_bytes(as_text(content, rng))
+    exported = OnnxSpecialist(folder)
+    assert 0 < exported.about.threshold < 1
+    assert all(isinstance(name, str) for name in exported.classes)
+
+
 def search_folder(folder: Path, rng: random.Random) -> None:
     """`freeze` reads it."""
     from ptsam_auto.commands.freeze import freeze
@@ -574,6 +590,7 @@ KINDS: dict[str, Kind] = {
     "tensors of a specialist": specialist_tensors,
     "checkpoints of SAM": checkpoint,
     "searches (search.json, journal.jsonl)": search_folder,
+    "exports (`onnx.json`)": onnx_json,
     "lists of our own files": list_of_files,
     "defaults.toml": defaults_toml,
     "portfolio.toml": portfolio_toml,

@@ -58,6 +58,19 @@ def test_the_setting_that_matters_is_the_important_one():
     assert weights[RATE] > 0.7 > weights[SIZE]
 
 
+def test_a_setting_that_does_nothing_is_not_called_important():
+    """One of two settings has more than half of the importance, whatever the scores are."""
+    space, noise = Space("toy", "", {path: SEARCH[path] for path in (RATE, SIZE)}), np.random.default_rng(1)
+    found = trials(24, RATE, SIZE)
+    chance = figures._by_chance(found, space)
+    assert figures._importance(found, space)[RATE] > chance[RATE]
+    for trial in found:
+        trial.rungs = ended(0, (noise.random(), noise.random())).rungs
+    weights, chance = figures._importance(found, space), figures._by_chance(found, space)
+    assert max(weights.values()) > 0.5
+    assert all(weights[path] < chance[path] for path in weights)
+
+
 def test_the_curve_of_the_papers_figure_5():
     """A point is the best trial with that many prompts; its bar the standard error over splits."""
     found = [
