@@ -10,6 +10,10 @@ Dice. Beside it are the seconds that one training with its encoding takes here: 
 measured duration of a step, because Dice does not depend on the machine on which the grid was run, and seconds do. Then
 the rule of `portfolio.learning` picks members, and the last table leaves each dataset out.
 
+With `--share 0.25` a configuration is trained with a quarter of its steps instead, as in a short look at it. The last
+table then shows how much smaller the error (1 - Dice) becomes with each doubling of the steps; the members in
+portfolio.toml have these values as `doubling`.
+
 If the command is interrupted, run it again to continue. `--table` only prints the tables.
 The configurations of `FOR_GPUS` are measured, but not picked from.
 """
@@ -19,6 +23,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +39,7 @@ from ptsam_auto.data.split import hold_out
 from ptsam_auto.experiment.backbone import choose_backbone
 from ptsam_auto.experiment.folds import Fold
 from ptsam_auto.experiment.workspace import FoldRun, Workspace, train
-from ptsam_auto.portfolio.cost import Cost
+from ptsam_auto.portfolio.cost import Cost, shortened
 from ptsam_auto.portfolio.learning import Measured, leave_one_out, left_out_table, pick
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.terminal import Terminal
@@ -70,17 +75,18 @@ def main() -> None:
     parser.add_argument("--data", action="append", default=[], type=Path)
     parser.add_argument("--only", nargs="+", default=list(GRID), choices=list(GRID), help="Configurations.")
     parser.add_argument("--members", type=int, default=5, help="Largest number of members that are picked.")
+    parser.add_argument("--share", type=float, default=1.0, help="Fraction of the steps of a configuration.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("grid.jsonl"), help="File with one line per training.")
     parser.add_argument("--table", action="store_true", help="Print the tables only.")
     options = parser.parse_args()
     terminal = Terminal()
     if not options.table:
-        done = {(each["configuration"], each["dataset"]) for each in results(options.out)}
-        for name, folder in itertools.product(options.only, options.data):
-            if (name, folder.resolve().name) not in done:
+        done = {(each["configuration"], each["dataset"], share_of(each)) for each in results(options.out)}
+        for folder, name in itertools.product(options.data, options.only):
+            if (name, folder.resolve().name, options.share) not in done:
                 terminal.say(f"{name}, {folder.name}")
-                line = json.dumps(measured(name, folder, options.device))
+                line = json.dumps(measured(name, folder, options.device, options.share))
                 with options.out.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")
     show(results(options.out), options.members, terminal)
@@ -91,9 +97,15 @@ def results(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
-def measured(name: str, folder: Path, device: str) -> dict[str, Any]:
+def share_of(result: dict[str, Any]) -> float:
+    """Return the fraction of the steps of a result."""
+    return result.get("share", 1.0)
+
+
+def measured(name: str, folder: Path, device: str, share: float) -> dict[str, Any]:
     """Train a configuration on a dataset, and return its scores on the images that are held out."""
     backbone, settings = configuration(name)
+    settings = replace(settings, recipe=shortened(settings.recipe, share))
     data = fold(folder)
     with tempfile.TemporaryDirectory() as work:
         workspace = Workspace(backbone, Path(work), torch.get_num_threads(), device)
@@ -104,6 +116,7 @@ def measured(name: str, folder: Path, device: str) -> dict[str, Any]:
     return {
         "configuration": name,
         "dataset": folder.resolve().name,
+        **({"share": share} if share < 1 else {}),
         "dice": scores.dice,
         "images": {image.name: round(image.dice, 5) for image in scores.images},
     }
@@ -133,9 +146,7 @@ def fold(folder: Path) -> Fold:
 
 def show(measured: Sequence[dict[str, Any]], members: int, terminal: Terminal) -> None:
     """Print all tables."""
-    dice: dict[str, dict[str, float]] = {}
-    for result in measured:
-        dice.setdefault(result["configuration"], {})[result["dataset"]] = result["dice"]
+    dice = dice_of([result for result in measured if share_of(result) == 1])
     datasets = sorted(set.union(*(set(row) for row in dice.values()))) if dice else []
     complete = [name for name in GRID if len(dice.get(name, {})) == len(datasets) > 0]
     seconds = {name: estimated(name) for name in complete}
@@ -147,6 +158,35 @@ def show(measured: Sequence[dict[str, Any]], members: int, terminal: Terminal) -
         terminal.out.print("Picked, in this order: " + ", ".join(possible[index] for index in picked))
         if len(datasets) > 1:
             terminal.out.print(left_out_table(leave_one_out(configurations, members)))
+    if short := [result for result in measured if share_of(result) < 1]:
+        terminal.out.print(doubling_table(short, dice))
+
+
+def dice_of(measured: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the Dice by configuration and dataset."""
+    dice: dict[str, dict[str, float]] = {}
+    for result in measured:
+        dice.setdefault(result["configuration"], {})[result["dataset"]] = result["dice"]
+    return dice
+
+
+def doubling_table(short: Sequence[dict[str, Any]], dice: dict[str, dict[str, float]]) -> Table:
+    """Return the table of the logarithm of the factor by which the error changes with each doubling of the steps."""
+    rows = Table("configuration", title="ln of the factor of 1 - Dice per doubling of the steps", title_justify="left")
+    datasets = sorted({result["dataset"] for result in short})
+    for name in (*datasets, "mean", "standard deviation"):
+        rows.add_column(name, justify="right")
+    by_name: dict[str, dict[str, float]] = {}
+    for result in short:
+        name, dataset = result["configuration"], result["dataset"]
+        factor = (1 - dice[name][dataset]) / (1 - result["dice"])
+        by_name.setdefault(name, {})[dataset] = float(np.log(factor) / -np.log2(result["share"]))
+    for name, found in by_name.items():
+        values = list(found.values())
+        cells = [f"{found[dataset]:.3f}" if dataset in found else "" for dataset in datasets]
+        deviation = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+        rows.add_row(name, *cells, f"{np.mean(values):.3f}", deviation)
+    return rows
 
 
 def estimated(name: str) -> float:

@@ -31,8 +31,9 @@ from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import write_json
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.portfolio.candidates import candidates_for
-from ptsam_auto.portfolio.choice import Candidate, Choice, Chooser, Task
+from ptsam_auto.portfolio.choice import Choice, Chooser
 from ptsam_auto.portfolio.local_runner import local_runner
+from ptsam_auto.portfolio.task import Candidate, Task
 from ptsam_auto.registry import Choices
 from ptsam_auto.specialist.scores import Scores, evaluate
 from ptsam_auto.terminal import Terminal

@@ -6,6 +6,7 @@ from ptsam_auto.terminal import Terminal
 from ptsam_auto.tracking.models import local_folder
 from ptsam_auto.web import server
 from ptsam_auto.web.annotation import AnnotationFolder
+from ptsam_auto.web.boxes import Boxes
 from ptsam_auto.web.shelf import Shelf
 from ptsam_auto.web.site import Site
 
@@ -35,5 +36,5 @@ def annotate(options: AnnotateOptions, terminal: Terminal) -> None:
     own = None if options.specialist else shelf.get(None)
     # With a specialist from elsewhere, the masks that are there are not new; without any, all of them are.
     fitted_on = len(own.specialist.record.data.train) if own else folder.count_done() if options.specialist else 0
-    site = Site(shelf, limits, folder.pairs, folder, fit, options.fit_every, fitted_on)
+    site = Site(shelf, limits, folder.pairs, folder, fit, Boxes(options.device), options.fit_every, fitted_on)
     server.run(site, listener, options.host, token)

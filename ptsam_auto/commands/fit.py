@@ -36,8 +36,9 @@ from ptsam_auto.metrics.classes import decided, masks_of, number_of
 from ptsam_auto.objects.separation import settings_for
 from ptsam_auto.portfolio import members as portfolio
 from ptsam_auto.portfolio.candidates import candidates_for
-from ptsam_auto.portfolio.choice import Candidate, Choice, Chooser, Task
+from ptsam_auto.portfolio.choice import Choice, Chooser
 from ptsam_auto.portfolio.local_runner import local_runner
+from ptsam_auto.portfolio.task import Candidate, Task
 from ptsam_auto.registry import Choices
 from ptsam_auto.specialist import artifact
 from ptsam_auto.specialist.calibration import Calibration, calibrated, confidence
@@ -510,9 +511,11 @@ def _say_scores(record: SpecialistRecord, terminal: Terminal) -> None:
             + (f" (untuned SAM: {100 * untuned.dice:.1f})." if untuned else ".")
         )
         if (share := record.cross_fitted_share) < 0.95:
+            added = f"{100 * expected.more_steps:.1f} points are added for the others"
+            better = added if expected.more_steps else "the specialist is probably better"
             terminal.say(
-                f"The cross-fitting had {100 * share:.0f} % of the specialist's steps, so the specialist is probably "
-                "better. A larger --minutes measures it with more."
+                f"The cross-fitting had {100 * share:.0f} % of the specialist's steps; {better}. A larger --minutes "
+                "measures it with more."
             )
     if record.classes:
         named = zip(record.classes, scores.main.of_classes, strict=True)

@@ -8,8 +8,8 @@ from ptsam_auto.data.dataset import Pair
 from ptsam_auto.errors import BackboneError, ConfigError
 from ptsam_auto.experiment.backbone import choose_backbone
 from ptsam_auto.portfolio import members
-from ptsam_auto.portfolio.choice import Candidate
 from ptsam_auto.portfolio.members import Member
+from ptsam_auto.portfolio.task import Candidate
 from ptsam_auto.registry import Choices
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.terminal import Terminal
@@ -94,4 +94,4 @@ def _candidate(member: Member, backbone: Backbone, choices: Choices, images: Seq
         settings={**member.settings, **choices.settings},
     )
     plan = registry.method(PORTFOLIO_METHOD).plan(own, backbone, images)
-    return Candidate(member.name, plan, backbone)
+    return Candidate(member.name, plan, backbone, doubling=member.doubling)

@@ -5,11 +5,13 @@ steps, such as one with deep prompts, needs a larger fraction. If that takes too
 folds are run, or a single one, so that every member is looked at. Then those that can still win, alone or as a part of
 a mixture, are cross-fitted with all their steps, or with the largest fraction that the budget allows for all of them,
 so that they are compared as equals; or at least the other folds are run. The choice is made by `portfolio.selection`
-among those with all folds, and the chosen members are trained on all images.
+among those with all folds, and the chosen members are trained on all images. A mixture has to be better than its best
+member even if that had the steps of all of them.
 """
 
 # K folds
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,19 +25,17 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from ptsam_auto.data.dataset import Pair
 from ptsam_auto.experiment.cross_fit import CrossFit, CrossFitting, mixed_probability, seconds_spent
-from ptsam_auto.experiment.fold_runner import IN_THIS_PROCESS, FoldRunner
 from ptsam_auto.experiment.held_out import HeldOut
 from ptsam_auto.files import json_sha256, write_text
 from ptsam_auto.methods.model import Model
 from ptsam_auto.metrics.classes import decided
-from ptsam_auto.portfolio.cost import Cost, Speed, shortened
-from ptsam_auto.portfolio.selection import Image, Selection, select, standard_error
+from ptsam_auto.portfolio.cost import shortened
+from ptsam_auto.portfolio.estimates import Estimates
+from ptsam_auto.portfolio.selection import WORTH, Image, Selection, select, standard_error
+from ptsam_auto.portfolio.task import Candidate, Task, Trial
 from ptsam_auto.records import RecordError, read_json, to_sealed_json
-from ptsam_auto.registry import Plan
-from ptsam_auto.sam.checkpoint import Backbone
-from ptsam_auto.specialist.expected import Expected, expectation
+from ptsam_auto.specialist.expected import NONE_MISSING, Expected, MoreSteps, expectation
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training.scale import scale_of
@@ -48,71 +48,6 @@ FEWEST_STEPS = 40  # A look has at least so many; fewer say nothing about a memb
 LEAST_GROWTH = 1.5  # A second look has at least so many times the steps of the first.
 CLEARLY_WORSE = 2.0  # standard errors behind the best, after which a member is not looked at again
 PLAN_FILE = "plan.json"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A member of the portfolio that can be tried on this machine.
-
-    Args:
-        name: Name of the member.
-        plan: Trainer and settings.
-        backbone: Loaded backbone, or None for methods without SAM.
-        distributed: Function that returns the same trainer with several workers, for the training on all images; by
-            default with one.
-    """
-
-    name: str
-    plan: Plan
-    backbone: Backbone | None
-    distributed: Callable[[SamTrainer], Trainer] = lambda trainer: trainer
-
-
-@dataclass(frozen=True)
-class Task:
-    """The images, and where and how they are cross-fitted.
-
-    Args:
-        pairs: Annotated images that are cross-fitted.
-        train: All annotated images, for the training of what was chosen; `pairs` are among them.
-        folds: Indices of the pairs of each fold; see `data.split.cross_folds`. One fold or none: no cross-fitting.
-        seed: Random seed.
-        folder: Folder for everything that is kept until the end.
-        device: Device, such as "cpu" or "cuda:0".
-        seconds: Budget of time, or None for no limit.
-        runner: How the folds are run; a runner that is not worth its start is not used.
-        classes: Number of classes of the masks.
-    """
-
-    pairs: tuple[Pair, ...]
-    train: tuple[Pair, ...]
-    folds: tuple[tuple[int, ...], ...]
-    seed: int
-    folder: Path
-    device: str
-    seconds: float | None
-    runner: FoldRunner = IN_THIS_PROCESS
-    classes: int = 1
-
-    @property
-    def bank(self) -> Path:
-        """Return the folder of encoded images that all trainings share."""
-        return self.folder / "bank"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A cross-fit of a candidate.
-
-    Args:
-        candidate: Index of the candidate.
-        share: Fraction of its steps.
-        folds: Number of folds that are run, the first ones.
-    """
-
-    candidate: int
-    share: float
-    folds: int
 
 
 @dataclass(frozen=True)
@@ -184,21 +119,16 @@ class Chooser:
 
     def __init__(self, candidates: Sequence[Candidate], task: Task, terminal: Terminal) -> None:
         self._candidates, self._task, self._terminal = tuple(candidates), task, terminal
-        self._costs: dict[int, Cost] = {}
-        self._speeds: dict[tuple[object, ...], Speed] = {}
         self._results: dict[Trial, CrossFit] = {}
-        self._estimated = self._needed = 0.0  # durations of the trials so far, seconds
         self._began = time.perf_counter()
         self._is_started = False
-        self._runner = task.runner
-        if not self._is_worth(task.runner):
-            self._run_in_this_process()
+        self._estimates = Estimates(self._candidates, task)
         key = _key(candidates, task)
         earlier = _earlier_course(task.folder, key)
         self._before = seconds_spent(task.folder)
         self._course = earlier or _Course(key, *self._screening())
         if self._course.folds == 1:  # Other processes would have fewer threads each, and nothing to do beside it.
-            self._run_in_this_process()
+            self._estimates.run_in_this_process()
 
     def choose(self) -> Choice:
         """Try candidates until the budget is spent, and choose.
@@ -281,7 +211,7 @@ class Chooser:
         every = len(self._task.folds)
         if len(self._candidates) == 1:
             return [] if self._results else [Trial(0, 1.0, every)]
-        at_once = max(1, self._runner.at_once // self._course.folds)
+        at_once = max(1, self._estimates.runner.at_once // self._course.folds)
         left = [self._first_look_of(i) for i in range(len(self._candidates)) if i not in self._looked_at]
         fitting = [trial for trial in left if self._fits(trial)]
         if not self._results:
@@ -307,10 +237,10 @@ class Chooser:
             shares.append(first)  # the other folds of the first look
         for among in (promising, promising[:1]):
             for share in shares:
-                needed = sum(self._duration(trial) for trial in self._second_looks(among, share))
+                needed = sum(map(self._estimates.of_trial, self._second_looks(among, share)))
                 # The specialist itself is worth more than a longer look at what it is chosen from.
                 finals = {
-                    index: self._final_duration(index, 1.0 if share > first else self._doubled(index))
+                    index: self._estimates.of_final(index, 1.0 if share > first else self._doubled(index))
                     for index in {*among, *mixture}
                 }
                 longest = max(sum(finals[index] for index in mixture), *(finals[index] for index in among))
@@ -332,53 +262,16 @@ class Chooser:
 
         That is of the candidate itself, or of the best one so far with twice the steps.
         """
-        finals = [self._final_duration(trial.candidate, trial.share)]
+        finals = [self._estimates.of_final(trial.candidate, trial.share)]
         if self._results:
             tried, dice = self._dice()
             best = tried[int(dice.mean(axis=1).argmax())]
-            finals.append(self._final_duration(best, self._doubled(best)))
-        return self._duration(trial) + max(finals) <= self._remaining
+            finals.append(self._estimates.of_final(best, self._doubled(best)))
+        return self._estimates.of_trial(trial) + max(finals) <= self._remaining
 
     def _doubled(self, index: int) -> float:
         """Return twice the fraction of the steps with which a candidate was cross-fitted, at most 1."""
         return min(1.0, 2 * self._best_of(index)[0].share)
-
-    def _final_duration(self, index: int, share: float) -> float:
-        """Return the estimated duration of a final training with a fraction of the steps, seconds."""
-        return self._slowness * self._cost(index).final(share, self._views(index))
-
-    @property
-    def _slowness(self) -> float:
-        """Return how many times as long as estimated the trials took; other programs may run, or memory may be slow."""
-        return min(max(self._needed / self._estimated, 0.5), 4.0) if self._estimated else 1.0
-
-    def _duration(self, trial: Trial) -> float:
-        """Return the estimated duration of a trial, seconds."""
-        return self._slowness * self._estimate(trial)
-
-    def _estimate(self, trial: Trial) -> float:
-        """Return the duration of what is left of a trial on a machine as fast as it was measured, seconds."""
-        left = self._folds_left(trial)
-        cost, views_before = self._cost(trial.candidate), self._views(trial.candidate)
-        alone = cost.cross_fit(len(self._task.folds), trial.share, views_before, left)
-        return alone * -(-left // self._runner.at_once) / left if left else 0.0
-
-    def _folds_left(self, trial: Trial) -> int:
-        """Return the number of folds of a trial that no earlier one has run with the same steps."""
-        same = (one.folds for one in self._results if (one.candidate, one.share) == (trial.candidate, trial.share))
-        return trial.folds - max(same, default=0)
-
-    def _run_in_this_process(self) -> None:
-        self._runner = IN_THIS_PROCESS
-        self._costs.clear()  # They depend on the number of threads.
-
-    def _is_worth(self, runner: FoldRunner) -> bool:
-        """Return whether cross-fitting all candidates takes so long that a runner is worth its start."""
-        if not runner.worth_from or not all(isinstance(each.plan.trainer, SamTrainer) for each in self._candidates):
-            return not runner.worth_from
-        folds = len(self._task.folds)
-        alone = sum(self._cost(index).cross_fit(folds, 1.0) for index in range(len(self._candidates)))
-        return alone > runner.worth_from
 
     def _promising(self) -> list[int]:
         """Return the candidates that can still win, alone or in a mixture; the best first."""
@@ -401,10 +294,16 @@ class Chooser:
     def _chosen(self) -> Choice:
         finalists = self._finalists()
         selection = self._selected(finalists)
-        chosen = [(index, weight) for index, weight in zip(finalists, selection.weights, strict=True) if weight]
-        scores = self._mixed_scores(chosen)
+        mixture = [(index, weight) for index, weight in zip(finalists, selection.weights, strict=True) if weight]
+        alone = [(finalists[selection.single], 1.0)]
         if not self._course.shares:
-            self._decide(replace(self._course, shares=self._final_shares([index for index, _ in chosen])))
+            shares = self._final_shares(mixture)
+            if len(mixture) > 1 and not self._is_worth_its_steps(mixture, shares, alone, selection):
+                shares = self._final_shares(alone)
+            self._decide(replace(self._course, shares=shares))
+        chosen = mixture if len(self._course.shares) == len(mixture) else alone
+        scores = self._mixed_scores(chosen)
+        missing = self._missing_steps(chosen, self._course.shares)
         several = len(self._candidates) > 1
         return Choice(
             candidates=tuple(index for index, _ in chosen),
@@ -412,12 +311,38 @@ class Chooser:
             shares=self._course.shares,
             scores=scores,
             images=self._best_of(chosen[0][0])[1].images,
-            expected=expectation(_measured(scores).tolist(), selection.candidates),
+            expected=expectation(_measured(scores).tolist(), selection.candidates, missing),
             gain=selection.gain if several else None,
             standard_error=selection.standard_error if several else None,
             tried=self._tried(),
             skipped=self._skipped(),
         )
+
+    def _is_worth_its_steps(
+        self,
+        mixture: Sequence[tuple[int, float]],
+        shares: Sequence[float],
+        alone: Sequence[tuple[int, float]],
+        selection: Selection,
+    ) -> bool:
+        """Return whether a mixture is better than the best single member with the steps that the budget then allows."""
+        mixed = 1 - np.mean(selection.dice)
+        single = 1 - np.mean(selection.candidates[selection.single])
+        of_mixture = mixed * math.exp(self._missing_steps(mixture, shares).mean)
+        of_single = single * math.exp(self._missing_steps(alone, self._final_shares(alone)).mean)
+        return bool(of_single - of_mixture > WORTH)
+
+    def _missing_steps(self, chosen: Sequence[tuple[int, float]], shares: Sequence[float]) -> MoreSteps:
+        """Return what the steps are worth that the final trainings have and the cross-fits had not."""
+        mean, deviation, datasets = 0.0, 0.0, NONE_MISSING.datasets
+        for (index, weight), share in zip(chosen, shares, strict=True):
+            doubling, doublings = self._candidates[index].doubling, math.log2(share / self._best_of(index)[0].share)
+            if doubling is None:
+                return NONE_MISSING
+            datasets = min(datasets, doubling.datasets)
+            mean += weight * doublings * doubling.mean
+            deviation += weight * doublings * doubling.deviation
+        return MoreSteps(mean, deviation, datasets)
 
     def _finalists(self) -> list[int]:
         """Return the candidates with predictions of all images, or all that were tried if there are none."""
@@ -431,16 +356,16 @@ class Chooser:
         common = sorted(set.intersection(*(set(result.images) for result in results)))
         return [image for image in common if not results[0].score(image).blank] or common
 
-    def _final_shares(self, chosen: Sequence[int]) -> tuple[float, ...]:
+    def _final_shares(self, chosen: Sequence[tuple[int, float]]) -> tuple[float, ...]:
         """Return the fraction of its steps with which each candidate is trained: all, if the budget allows it.
 
         It is never less than in the cross-fit that chose it, even if the budget is spent.
         """
         if len(self._candidates) == 1 or self._task.seconds is None:
             return (1.0,) * len(chosen)
-        needed = self._slowness * sum(self._cost(index).final(1.0, self._views(index)) for index in chosen)
+        needed = sum(self._estimates.of_final(index, 1.0) for index, _ in chosen)
         affordable = min(1.0, max(0.0, self._remaining) / needed)
-        return tuple(max(affordable, self._best_of(index)[0].share) for index in chosen)
+        return tuple(max(affordable, self._best_of(index)[0].share) for index, _ in chosen)
 
     def _selected(self, indices: Sequence[int]) -> Selection:
         """Choose among some candidates by their best cross-fits."""
@@ -449,7 +374,7 @@ class Chooser:
         for number in self._compared(indices):
             sample, maps = self._task.pairs[number].load(), [result.probability(number) for result in results]
             images.append(Image.of(maps, sample.mask, sample.ignored_pixels))
-        costs = [self._cost(index).per_image for index in indices] if len(indices) > 1 else [0.0]
+        costs = [self._estimates.per_image(index) for index in indices] if len(indices) > 1 else [0.0]
         return select(images, costs)
 
     def _mixed_scores(self, chosen: Sequence[tuple[int, float]]) -> Scores:
@@ -480,7 +405,7 @@ class Chooser:
 
     def _skipped(self) -> tuple[tuple[str, str], ...]:
         return tuple(
-            (candidate.name, f"about {self._duration(self._first_look_of(index)):.0f} s")
+            (candidate.name, f"about {self._estimates.of_trial(self._first_look_of(index)):.0f} s")
             for index, candidate in enumerate(self._candidates)
             if index not in self._looked_at
         )
@@ -500,7 +425,8 @@ class Chooser:
 
     def _look_at_all(self, share: float, folds: int) -> float:
         """Return the duration of a first look at all candidates, seconds."""
-        return sum(self._duration(self._first_look(index, share, folds)) for index in range(len(self._candidates)))
+        looks = (self._first_look(index, share, folds) for index in range(len(self._candidates)))
+        return sum(map(self._estimates.of_trial, looks))
 
     def _first_look(self, index: int, share: float, folds: int) -> Trial:
         """Return the trial of a candidate in the first look, with this fraction of its steps or `FEWEST_STEPS`."""
@@ -511,36 +437,20 @@ class Chooser:
     def _first_look_of(self, index: int) -> Trial:
         return self._first_look(index, self._course.share, self._course.folds)
 
-    def _views(self, index: int) -> int:
-        """Return the number of views of each image that the trials of a candidate have encoded."""
-        shares = [trial.share for trial in self._results if trial.candidate == index]
-        return max((self._cost(index).views(share, len(self._task.pairs)) for share in shares), default=0)
-
-    def _cost(self, index: int) -> Cost:
-        if index not in self._costs:
-            trainer = self._candidates[index].plan.trainer
-            assert isinstance(trainer, SamTrainer)
-            task = self._task
-            trainer = replace(trainer, classes=task.classes)
-            self._costs[index] = Cost(
-                trainer, task.pairs, len(task.train), task.device, self._runner.threads, self._speeds
-            )
-        return self._costs[index]
-
     def _run(self, trials: Sequence[Trial], show: Callable[[str], None]) -> None:
         """Run trials, at the same time if the runner does."""
         parts = {replace(trial, folds=self._course.folds) for trial in trials if trial.folds > self._course.folds}
         trials = [trial for trial in trials if trial not in parts]
         cross_fits = {trial: self._cross_fitting(trial) for trial in trials}
-        is_new = all(len(one.missing) == self._folds_left(trial) for trial, one in cross_fits.items())
+        is_new = all(len(one.missing) == self._estimates.folds_left(trial) for trial, one in cross_fits.items())
+        runner = self._estimates.runner
         if not self._is_started and any(one.missing for one in cross_fits.values()):
-            self._runner.start()
+            runner.start()
             self._is_started = True
         began = time.perf_counter()
-        self._runner.run(list(cross_fits.values()), show)
-        if self._task.seconds is not None and is_new:
-            self._estimated += sum(map(self._estimate, trials))
-            self._needed += time.perf_counter() - began
+        runner.run(list(cross_fits.values()), show)
+        counts = self._task.seconds is not None and is_new
+        self._estimates.finished(trials, time.perf_counter() - began if counts else None)
         for part in parts:
             self._results.pop(part, None)
         self._results |= {trial: cross_fitting.result() for trial, cross_fitting in cross_fits.items()}

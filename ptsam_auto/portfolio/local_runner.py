@@ -7,7 +7,7 @@ import torch
 
 from ptsam_auto.experiment.fold_runner import IN_THIS_PROCESS, FoldRunner, InOtherProcesses
 from ptsam_auto.experiment.processes import Processes
-from ptsam_auto.portfolio.choice import Candidate
+from ptsam_auto.portfolio.task import Candidate
 
 PROCESSES_FROM = 60.0  # Duration of the cross-fitting, seconds, from which on several processes are worth their start.
 LARGEST = 30_000_000  # Largest number of weights of a SAM for several processes, because each has its own copy.

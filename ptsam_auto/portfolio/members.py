@@ -30,6 +30,25 @@ PAPER = "paper"  # name of the member with the paper's settings, which is used o
 
 
 @dataclass(frozen=True)
+class Doubling:
+    """How the error of a member on images that were held out, 1 - Dice, changes when its steps are doubled.
+
+    Args:
+        mean: Mean of the logarithm of the factor, over datasets; below 0 if the error becomes smaller.
+        deviation: Standard deviation of this logarithm over datasets, at least 0.
+        datasets: Number of datasets, at least 2.
+    """
+
+    mean: float
+    deviation: float
+    datasets: int
+
+    def __post_init__(self) -> None:
+        if not (abs(self.mean) <= 1 and 0 <= self.deviation <= 1 and self.datasets >= 2):
+            raise ConfigError("doubling: expected a mean of -1 to 1, a deviation of 0 to 1, and 2 datasets or more")
+
+
+@dataclass(frozen=True)
 class Member:
     """A configuration of the portfolio.
 
@@ -42,6 +61,7 @@ class Member:
         needs_gpu: Whether it is skipped without a GPU, because it would take hours.
         dice: Dice in the search that chose it, 0 to 1, by dataset; {} if it was not measured.
         seconds: Duration of a training with its encoding in that search, or None.
+        doubling: What more steps are worth, or None if that was not measured.
     """
 
     name: str
@@ -52,6 +72,7 @@ class Member:
     needs_gpu: bool = False
     dice: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
+    doubling: Doubling | None = None
 
 
 MEMBER_KEYS = tuple(each.name for each in fields(Member))

@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from matplotlib.tri import Triangulation
 
 from ptsam_auto.files import replacing
@@ -41,7 +42,7 @@ def write_figures(folder: Path, trials: Sequence[Trial], request: SearchRequest)
     done = finished(trials)
     figures = {"history": _history(trials), "slice": _slice(trials, space, paths), "cost": _cost(trials)}
     weights = _importance(trials, space) if len(done) >= MIN_FINISHED_TRIALS and len(paths) > 1 else {}
-    if weights:
+    if sum(weights.values()):
         figures["importance"] = _bars(weights, _by_chance(trials, space))
         first, second = (sorted(weights, key=lambda path: -weights[path]) + paths)[:2]
         figures["contour"] = _contour(done, space, first, second)
@@ -102,11 +103,12 @@ def _cost(trials: Sequence[Trial]) -> Figure:
     figure, (axes,) = _axes()
     done = [trial for trial in trials if trial.rungs and trial.state != "failed"]
     sizes = [trial.trainable for trial in done]
-    limits = {"vmin": min(sizes, default=0), "vmax": max(sizes, default=1)}
+    low, high = min(sizes, default=0), max(sizes, default=1)
     for state, marker in (("finished", "o"), ("stopped", "X")):
         of_state = [trial for trial in done if (trial.state == "stopped") == (state == "stopped")]
         x, y = [trial.seconds for trial in of_state], [100 * trial.dice for trial in of_state]
-        points = axes.scatter(x, y, c=[trial.trainable for trial in of_state], marker=marker, label=state, **limits)
+        own = [trial.trainable for trial in of_state]
+        points = axes.scatter(x, y, c=own, marker=marker, label=state, vmin=low, vmax=high)
     if any(trial.state == "stopped" for trial in done):
         axes.legend(frameon=False)
     figure.colorbar(points, ax=axes, label="learned numbers")
@@ -117,7 +119,7 @@ def _cost(trials: Sequence[Trial]) -> Figure:
 def _importance(
     trials: Sequence[Trial], space: Space, order: Sequence[int] | np.ndarray | None = None
 ) -> dict[str, float]:
-    """Return the importance of each setting for the score (PED-ANOVA). They sum to 1; {} if all scores are the same.
+    """Return the importance of each setting for the score (PED-ANOVA, not normalised); {} if all scores are the same.
 
     Args:
         trials: Trials; only the finished ones are used.
@@ -134,7 +136,9 @@ def _importance(
     study.add_trials(done)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     with warnings.catch_warnings(action="ignore"):
-        return optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(optuna_space))
+        return optuna.importance.get_param_importances(
+            study, evaluator=evaluator, params=list(optuna_space), normalize=False
+        )
 
 
 def _by_chance(trials: Sequence[Trial], space: Space) -> dict[str, float]:
@@ -148,14 +152,15 @@ def _bars(weights: dict[str, float], by_chance: dict[str, float]) -> Figure:
     """Draw the importance of each setting, and what it would be by chance; bars below that are grey."""
     figure, (axes,) = _axes()
     ordered = sorted(weights, key=lambda path: weights[path])
-    labels = [_label(path) for path in ordered]
+    labels, total = [_label(path) for path in ordered], sum(weights.values())
     for is_clear, colour, text in ((True, "C0", "more than chance"), (False, "0.75", "cannot be told from chance")):
-        lengths = [weights[path] if (weights[path] > by_chance[path]) == is_clear else 0 for path in ordered]
+        lengths = [weights[path] / total if (weights[path] > by_chance[path]) == is_clear else 0 for path in ordered]
         if any(lengths):
             axes.barh(labels, lengths, color=colour, label=text)
     chance = f"{CHANCE} % of {SHUFFLES} random exchanges of the scores are below"
-    axes.plot([by_chance[path] for path in ordered], labels, "k|", markersize=18, markeredgewidth=2, label=chance)
-    axes.set(xlabel="importance for Dice (PED-ANOVA); all together are 1", xlim=(0, 1))
+    marks = [by_chance[path] / total for path in ordered]
+    axes.plot(marks, labels, "k|", markersize=18, markeredgewidth=2, label=chance)
+    axes.set(xlabel="importance for Dice (PED-ANOVA); all bars together are 1", xlim=(0, None))
     figure.legend(loc="outside lower center", frameon=False, ncols=2)
     return figure
 
@@ -213,17 +218,10 @@ def _is_log(space: Space, path: str) -> bool:
     return isinstance(values, Range) and values.log
 
 
-def _is_named(space: Space, path: str) -> bool:
-    values = space.search[path]
-    return isinstance(values, Choice) and not all(isinstance(value, int | float) for value in values.values)
-
-
 def _place(space: Space, path: str, value: Any) -> float:  # noqa: ANN401 - a setting's
-    """Return the position of a value on its axis. Categories are numbered in the order of the search space."""
+    """Return the position of a value on its axis. Choices are numbered in the order of the search space."""
     values = space.search[path]
-    if isinstance(values, Choice) and _is_named(space, path):
-        return values.values.index(value)
-    return value
+    return values.values.index(value) if isinstance(values, Choice) else value
 
 
 def _scale(axes: Axes, space: Space, path: str, axis: str) -> None:
@@ -231,7 +229,10 @@ def _scale(axes: Axes, space: Space, path: str, axis: str) -> None:
     axes.set(**{f"{axis}label": _label(path)})
     if _is_log(space, path):
         axes.set(**{f"{axis}scale": "log"})
+        ticks = axes.xaxis if axis == "x" else axes.yaxis
+        ticks.set_major_locator(LogLocator(subs=(1, 3)))
+        ticks.set_major_formatter("{x:g}")
+        ticks.set_minor_formatter("")
     elif isinstance(values, Choice):
-        named = _is_named(space, path)
-        places = list(range(len(values.values))) if named else list(values.values)
-        axes.set(**{f"{axis}ticks": places, f"{axis}ticklabels": [str(value) for value in values.values]})
+        labels = [str(value) for value in values.values]
+        axes.set(**{f"{axis}ticks": range(len(labels)), f"{axis}ticklabels": labels})

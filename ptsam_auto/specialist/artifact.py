@@ -78,19 +78,29 @@ class Specialist:
 
     def __repr__(self) -> str:
         """Return one line: the training data, the members and the expected Dice."""
-        scores = self.record.scores
-        members = " + ".join(f"{member.name} {100 * member.weight:.0f} %" for member in self.record.members)
-        parts = [f"{len(self.record.data.train)} images of {self.record.data.folder}", members]
-        if scores.expected:
-            dice = scores.expected
-            parts.append(f"expected Dice {100 * dice.dice:.1f} ({100 * dice.low:.1f} to {100 * dice.high:.1f})")
-        if scores.test:
-            parts.append(f"test Dice {100 * scores.test.dice:.1f}")
+        parts = [f"{name} {value}" if "Dice" in name else value for name, value in self._facts().items()]
         return f"Specialist({'; '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        """Return the same for a notebook."""
-        return f"<code>{html.escape(repr(self))}</code>"
+        """Return a table of the same for a notebook, with the warnings and the place of the report."""
+        facts = [*self._facts().items(), *(("warning", warning) for warning in self.record.warnings)]
+        facts += [("report", str(self.report))] if self.report else []
+        rows = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts)
+        return f"<table>{''.join(rows)}</table>"
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a reader wants to know of the specialist first, by name."""
+        scores = self.record.scores
+        facts = {
+            "trained on": f"{len(self.record.data.train)} images of {self.record.data.folder}",
+            "members": " + ".join(f"{member.name} {100 * member.weight:.0f} %" for member in self.record.members),
+        }
+        if scores.expected:
+            dice = scores.expected
+            facts["expected Dice"] = f"{100 * dice.dice:.1f} ({100 * dice.low:.1f} to {100 * dice.high:.1f})"
+        if scores.test:
+            facts["test Dice"] = f"{100 * scores.test.dice:.1f}"
+        return facts
 
     @cached_property
     def identity(self) -> str:

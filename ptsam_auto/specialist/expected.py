@@ -1,7 +1,9 @@
-"""The expected Dice on new images, with an interval, corrected for the optimism of choosing the best of several.
+"""The expected Dice on new images, with an interval, corrected for the choice and for steps that were not measured.
 
-The correction is bootstrap bias-corrected cross-validation (Tsamardinos, Greasidou and Borboudakis 2018): the choice is
-repeated on samples of the images, drawn with replacement, and measured on the images outside of each sample.
+The optimism of choosing the best of several is that of bootstrap bias-corrected cross-validation (Tsamardinos,
+Greasidou and Borboudakis 2018): the choice is repeated on samples of the images, drawn with replacement, and measured
+on the images outside of each sample. If the specialist was trained with more steps than the models of the cross-fit,
+what more steps were worth on other datasets is added, and how different that was makes the interval wider.
 """
 
 from collections.abc import Sequence
@@ -15,6 +17,24 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
+class MoreSteps:
+    """How the error, 1 - Dice, changes between the steps of the cross-fit and those of the specialist.
+
+    Args:
+        mean: Mean of the logarithm of the factor, over datasets; 0 for the same number of steps.
+        deviation: Standard deviation of this logarithm over datasets.
+        datasets: Number of datasets, at least 2.
+    """
+
+    mean: float
+    deviation: float
+    datasets: int
+
+
+NONE_MISSING = MoreSteps(0.0, 0.0, 1000)
+
+
+@dataclass(frozen=True)
 class Expected:
     """The expected mean Dice on new images of the same kind, 0 to 1.
 
@@ -22,21 +42,29 @@ class Expected:
         dice: Expected mean Dice.
         low: Lower end of the 95 % interval of the mean.
         high: Upper end of the 95 % interval of the mean.
-        optimism: Difference between the cross-fitted Dice of the chosen member and the corrected one.
+        optimism: What was subtracted from the cross-fitted Dice for the choice of the best of several.
+        more_steps: What was added for the steps that the models of the cross-fit did not have.
     """
 
     dice: float
     low: float
     high: float
     optimism: float
+    more_steps: float = 0.0
 
 
-def expectation(chosen: Sequence[float], candidates: Sequence[Sequence[float]], seed: int = 0) -> Expected | None:
+def expectation(
+    chosen: Sequence[float],
+    candidates: Sequence[Sequence[float]],
+    missing: MoreSteps = NONE_MISSING,
+    seed: int = 0,
+) -> Expected | None:
     """Return the expected Dice, or None for a single image.
 
     Args:
         chosen: Cross-fitted Dice of each image, for the chosen member or mixture.
         candidates: The same for everything that was compared.
+        missing: What the steps are worth that the models of the cross-fit did not have.
         seed: Random seed of the samples.
     """
     images = len(chosen)
@@ -45,9 +73,14 @@ def expectation(chosen: Sequence[float], candidates: Sequence[Sequence[float]], 
     dice = np.asarray(chosen)
     distinct = np.unique(np.asarray(candidates), axis=0)  # Equal candidates leave no choice.
     optimism = _optimism(distinct, seed) if len(distinct) > 1 else 0.0
-    mean = float(dice.mean()) - optimism
-    half = float(stats.t.ppf((1 + LEVEL) / 2, images - 1) * dice.std(ddof=1) / np.sqrt(images))
-    return Expected(mean, max(0.0, mean - half), min(1.0, mean + half), optimism)
+    error = 1 - float(dice.mean()) + optimism
+    smaller = error * float(np.exp(missing.mean))
+    of_images = stats.t.ppf((1 + LEVEL) / 2, images - 1) * dice.std(ddof=1) / np.sqrt(images)
+    # One more dataset differs from their mean by their deviation, and their mean itself is not known better than this.
+    of_one_more = missing.deviation * np.sqrt(1 + 1 / missing.datasets)
+    of_steps = stats.t.ppf((1 + LEVEL) / 2, missing.datasets - 1) * smaller * of_one_more
+    half, mean = float(np.hypot(of_images, of_steps)), 1 - smaller
+    return Expected(mean, max(0.0, mean - half), min(1.0, mean + half), optimism, error - smaller)
 
 
 def _optimism(candidates: np.ndarray, seed: int) -> float:

@@ -3,13 +3,15 @@
 from http import HTTPStatus
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
 from ptsam_auto.specialist.masks import reading_of
 from ptsam_auto.web import answers
 from ptsam_auto.web.annotation import AnnotationFolder, Item
-from ptsam_auto.web.models import Finished, ImageList, ImageState, Opened, Prediction, RunLengths
+from ptsam_auto.web.boxes import Boxes
+from ptsam_auto.web.models import DrawnBox, Finished, ImageList, ImageState, Opened, Prediction, RunLengths
 from ptsam_auto.web.predicting import REFUSALS, chosen, shown
 from ptsam_auto.web.shelf import Offered
 from ptsam_auto.web.site import Site
@@ -69,6 +71,15 @@ def router(site: Site, folder: AnnotationFolder) -> APIRouter:
         about = await site.work.run(_proposed, folder, item, offered, uncertainty)
         return Prediction(name=item.name, page=0, pages=1, image=None, pixel_size=None, **about)
 
+    if site.boxes is not None:
+        boxes = site.boxes
+
+        @routes.post("/boxes/{name}")
+        async def box(name: str, drawn: DrawnBox) -> RunLengths:
+            """Find the object in a box on an image of the folder. Nothing is saved."""
+            mask = await site.work.run(_boxed, folder, _item(folder, name), boxes, drawn)
+            return RunLengths(**runs_of_mask(mask))
+
     return routes
 
 
@@ -106,6 +117,15 @@ def _finished(folder: AnnotationFolder, item: Item, content: bytes, most_pixels:
     check_size(mask, folder.read(item))
     path = folder.finish(item, mask).relative_to(folder.pairs.folder).as_posix()
     return path, folder.count_done()
+
+
+def _boxed(folder: AnnotationFolder, item: Item, boxes: Boxes, drawn: DrawnBox) -> np.ndarray:
+    pixels = folder.read(item)
+    height, width = pixels.shape[:2]
+    right, bottom = min(drawn.right, width), min(drawn.bottom, height)
+    if right - drawn.left < 1 or bottom - drawn.top < 1:
+        raise HTTPException(422, f"The box is empty, or outside of the image of {width} x {height} px.")
+    return boxes.mask(pixels, (drawn.left, drawn.top, right, bottom))
 
 
 def _proposed(folder: AnnotationFolder, item: Item, offered: Offered, uncertainty: bool) -> dict[str, Any]:

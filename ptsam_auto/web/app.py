@@ -18,7 +18,7 @@ from ptsam_auto.web.models import About, Health, SpecialistInfo
 from ptsam_auto.web.site import Site
 from ptsam_auto.web.work import Admission
 
-COMPUTING = ("/api/predict", "/api/objects", "/api/training-images", "/api/proposals")
+COMPUTING = ("/api/predict", "/api/objects", "/api/training-images", "/api/proposals", "/api/boxes")
 DESCRIPTION = """
 Masks of images, by specialists that `ptsam-auto fit` has made. A script sends an image and gets its mask:
 
@@ -101,6 +101,7 @@ def _about(site: Site) -> About:
         folder=site.training.folder.resolve().name if site.training else None,
         fits=site.fits is not None,
         fit_every=site.fit_every,
+        boxes=site.boxes is not None,
     )
 
 

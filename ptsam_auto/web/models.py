@@ -37,6 +37,7 @@ class About(BaseModel):
     folder: str | None = Field(description="Name of the folder that is annotated, or of the training images.")
     fits: bool = Field(description="Whether a fit can be started.")
     fit_every: int = Field(description="Number of new masks after which a fit starts by itself; 0 for never.")
+    boxes: bool = Field(description="Whether the object in a box can be found, at api/boxes.")
 
 
 class RunLengths(BaseModel):
@@ -135,6 +136,15 @@ class Opened(BaseModel):
     image: str = Field(description="PNG in base64.")
     state: Literal["open", "draft", "done"]
     mask: RunLengths | None
+
+
+class DrawnBox(BaseModel):
+    """A box around an object, px of the image; the upper left corner of the image is (0, 0)."""
+
+    left: float = Field(ge=0, allow_inf_nan=False)
+    top: float = Field(ge=0, allow_inf_nan=False)
+    right: float = Field(gt=0, allow_inf_nan=False)
+    bottom: float = Field(gt=0, allow_inf_nan=False)
 
 
 class Finished(BaseModel):

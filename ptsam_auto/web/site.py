@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptsam_auto.web.annotation import AnnotationFolder
+from ptsam_auto.web.boxes import Boxes
 from ptsam_auto.web.fits import FitCommand, Fits
 from ptsam_auto.web.limits import Limits
 from ptsam_auto.web.pairs_folder import PairsFolder
@@ -25,6 +26,7 @@ class Site:
         training: Folder into which corrected masks are saved, or None.
         annotation: Folder that is annotated, or None; then `training` is the same folder.
         fit: How a fit is started, or None if no fit can be started.
+        boxes: Tool that finds the object in a box, or None.
         fit_every: Number of new masks after which a fit starts by itself; 0 for never.
         fitted_on: Number of masks that the last fit had, or of those that do not count as new.
     """
@@ -34,6 +36,7 @@ class Site:
     training: PairsFolder | None = None
     annotation: AnnotationFolder | None = None
     fit: FitCommand | None = None
+    boxes: Boxes | None = None
     fit_every: int = 0
     fitted_on: int = 0
 

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=40, help="of the operations on files, disturb every N-th")
     parser.add_argument("--only", default="", help="only this command: fit, predict, search or compare")
     parser.add_argument("--ray", type=int, default=0, metavar="N", help="kill N of each command on Ray instead")
+    parser.add_argument("--disks", action="store_true", help="fill real disks under fit and predict instead")
     options = parser.parse_args()
     from tests.faults.injector import compiler, restart_with_shim
 
@@ -38,7 +39,7 @@ def main() -> None:
     if not options.short:
         from ptsam_auto.commands import compare, search  # noqa: F401
         from ptsam_auto.search import trial_figures, trial_table  # noqa: F401
-    from tests.faults.campaign import long, on_ray, short
+    from tests.faults.campaign import long, on_disks, on_ray, short
 
     with tempfile.TemporaryDirectory(prefix="ptsam-faults-") as name:
         os.environ["PTSAM_AUTO_DEFAULTS"] = str(Path(name) / "none.toml")
@@ -48,6 +49,8 @@ def main() -> None:
         folder.mkdir()
         if options.short:
             campaign = short(folder)
+        elif options.disks:
+            campaign = on_disks(folder, say)
         elif options.ray:
             campaign = on_ray(folder, options.ray, options.only, say)
         else:

@@ -452,6 +452,14 @@ def on_ray(folder: Path, times: int, only: str, say: Callable[[str], None]) -> C
     return campaign
 
 
+def on_disks(folder: Path, say: Callable[[str], None]) -> Campaign:
+    """Return a campaign of disks that are really full."""
+    campaign = Campaign(folder, say=say)
+    for scene in (FIT, PREDICT):
+        campaign.on_small_disks(scene)
+    return campaign
+
+
 def long(folder: Path, every: int, only: str, say: Callable[[str], None]) -> Campaign:
     """Return the whole campaign."""
     campaign = Campaign(folder, every, say=say)
@@ -471,7 +479,6 @@ def long(folder: Path, every: int, only: str, say: Callable[[str], None]) -> Cam
         campaign.two_at_once(scene, 2)
         campaign.with_clock(scene, 2)
         campaign.unwritable(scene)
-        campaign.on_small_disks(scene)
     if PREDICT in scenes:
         campaign.damaged_specialist(10)
     return campaign

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ptsam_auto.methods.ptsam import PTSAMConfig
-from ptsam_auto.portfolio.choice import Candidate, Task
+from ptsam_auto.portfolio.task import Candidate, Task
 from ptsam_auto.registry import Plan
 from ptsam_auto.training.recipe import Recipe
 from ptsam_auto.training.settings import Settings

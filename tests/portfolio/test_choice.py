@@ -1,10 +1,14 @@
 """The budget is kept, the first member is always tried, and an interruption changes nothing."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from ptsam_auto.experiment import cross_fit
-from ptsam_auto.portfolio import choice
+from ptsam_auto.portfolio import choice, estimates
 from ptsam_auto.portfolio.choice import Chooser
+from ptsam_auto.portfolio.members import Doubling
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.terminal import Terminal
 from tests.portfolio.fakes import (
@@ -30,7 +34,7 @@ def backbone(toy):
 @pytest.fixture
 def start(monkeypatch):
     """Begin to choose, in a world of its own."""
-    monkeypatch.setattr(choice, "Cost", FakeCost)
+    monkeypatch.setattr(estimates, "Cost", FakeCost)
 
     def begin(candidates, of, world):
         monkeypatch.setattr(choice, "time", world.clock)
@@ -68,6 +72,22 @@ def test_members_that_complement_each_other_are_mixed(backbone, start, tmp_path)
     assert made.gain > made.standard_error
     assert [one.scores.dice for one in chooser.cross_fits(made)] == pytest.approx([0.67, 0.67], abs=0.1)
     assert len(chooser.train(made)) == 2
+
+
+def test_a_mixture_that_costs_its_best_member_more_steps_than_it_is_worth_is_not_chosen(
+    backbone, start, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(choice, "WORTH", 0.5)
+    world = World()
+    candidates = [candidate(backbone, world, "left", sees_left), candidate(backbone, world, "right", sees_right)]
+    for _ in range(2):  # When it goes on, it does not decide anew.
+        chooser = start(candidates, task(tmp_path, seconds=80), world)
+        made = chooser.choose()
+        assert (len(made.candidates), made.weights) == (1, (1.0,))
+        assert made.gain > 0.2, "the mixture would be better"
+        monkeypatch.setattr(choice, "WORTH", 0.0)
+    chooser.train(made)
+    assert world.now <= 80
 
 
 def test_the_budget_is_kept_and_what_does_not_fit_is_named_with_its_time(backbone, start, tmp_path):
@@ -302,6 +322,19 @@ def test_if_there_is_no_time_for_the_other_half_of_the_folds_the_score_is_that_o
     chooser.train(made)
     assert world.trained[-1][:2] == ("all", 8), "it is trained on all images"
     assert world.now <= 50
+
+
+def test_what_the_steps_are_worth_that_the_cross_fit_did_not_have_is_expected_too(backbone, start, tmp_path):
+    world = World()
+    slow = candidate(backbone, world, "slow", sees_most, price=100)
+    candidates = [candidate(backbone, world, "blind", sees_nothing), replace(slow, doubling=Doubling(-0.3, 0.05, 6))]
+    made = start(candidates, task(tmp_path, seconds=44), world).choose()
+    assert names(candidates, made) == ["slow"]
+    doublings = math.log2(made.shares[0] / made.tried[1].share)
+    assert doublings > 0.5
+    error = 1 - made.scores.dice + made.expected.optimism
+    assert made.expected.more_steps == pytest.approx(error * (1 - math.exp(-0.3 * doublings)))
+    assert made.expected.dice == pytest.approx(1 - error + made.expected.more_steps)
 
 
 def test_in_the_shortest_time_a_slow_member_that_is_better_is_still_looked_at(backbone, start, tmp_path):

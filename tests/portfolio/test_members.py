@@ -70,7 +70,9 @@ ONE = '[[member]]\nname = "ours"\nbackbone = "nano"\nadapt = "decoder"\n'
     ("[[member", "Expected"),
     ('[[member]]\nname = "ours"\nadapt = "decoder"\n', "members.0.backbone: Field required"),
     (ONE + "setting = {}\n", "unknown key setting; expected one of name, backbone, adapt, settings, source, needs_gpu, "
-     "dice, seconds"),
+     "dice, seconds, doubling"),
+    (ONE + "doubling = { mean = -9.0, deviation = 0.1, datasets = 6 }\n", "doubling: expected a mean of -1 to 1"),
+    (ONE + "doubling = { mean = -0.2 }\n", "members.0.doubling.deviation: Field required"),
     (ONE.replace("member", "members"), "unknown key members; expected one of member, evidence"),
     ("member = 3\n", "members: Input should be"),
     (ONE + ONE, "two members are named ours"),

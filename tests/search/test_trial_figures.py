@@ -55,7 +55,7 @@ def test_trials_that_failed_or_were_stopped_are_no_obstacle(tmp_path):
 def test_the_setting_that_matters_is_the_important_one():
     space = Space("toy", "", {path: SEARCH[path] for path in (RATE, SIZE)})
     weights = figures._importance(trials(40, RATE, SIZE), space)
-    assert weights[RATE] > 0.7 > weights[SIZE]
+    assert weights[RATE] > 2 * weights[SIZE]
 
 
 def test_a_setting_that_does_nothing_is_not_called_important():
@@ -64,11 +64,14 @@ def test_a_setting_that_does_nothing_is_not_called_important():
     found = trials(24, RATE, SIZE)
     chance = figures._by_chance(found, space)
     assert figures._importance(found, space)[RATE] > chance[RATE]
-    for trial in found:
-        trial.rungs = ended(0, (noise.random(), noise.random())).rungs
-    weights, chance = figures._importance(found, space), figures._by_chance(found, space)
-    assert max(weights.values()) > 0.5
-    assert all(weights[path] < chance[path] for path in weights)
+    called = 0
+    for _ in range(8):
+        for trial in found:
+            trial.rungs = ended(0, (noise.random(), noise.random())).rungs
+        weights, chance = figures._importance(found, space), figures._by_chance(found, space)
+        assert max(weights.values()) > 0.5 * sum(weights.values())
+        called += sum(weights[path] > chance[path] for path in weights)
+    assert called <= 3, "one in twenty is above the mark"
 
 
 def test_the_curve_of_the_papers_figure_5():

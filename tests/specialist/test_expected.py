@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptsam_auto.specialist.expected import expectation
+from ptsam_auto.specialist.expected import MoreSteps, expectation
 
 
 def equal_members(count, images=16, seed=0):
@@ -44,6 +44,16 @@ def test_a_member_that_is_far_better_needs_hardly_a_correction():
     good, *others = equal_members(5)
     worse = [[dice - 0.5 for dice in other] for other in others]
     assert expectation(good, [good, *worse]).optimism < 0.01
+
+
+def test_steps_that_the_cross_fit_did_not_have_are_added_and_make_the_interval_wider():
+    (dice,) = equal_members(1)
+    short, plain = MoreSteps(mean=np.log(0.8), deviation=0.1, datasets=6), expectation(dice, [dice])
+    found = expectation(dice, [dice], short)
+    assert 1 - found.dice == pytest.approx(0.8 * (1 - plain.dice)), "the error is a fifth smaller"
+    assert found.more_steps == pytest.approx(found.dice - plain.dice)
+    assert found.high - found.low > plain.high - plain.low
+    assert found.high <= 1
 
 
 def test_one_image_gives_no_expectation():

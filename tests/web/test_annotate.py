@@ -15,6 +15,7 @@ from ptsam_auto.data.formats import listed
 from ptsam_auto.errors import DatasetError, OutputError
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.web.annotation import AnnotationFolder
+from ptsam_auto.web.boxes import Boxes
 from ptsam_auto.web.uploads import mask_of_runs, runs_of_mask
 from tests.data.folders import save as save_image
 from tests.toys import sample
@@ -60,6 +61,39 @@ def test_masks_land_in_masks_and_nowhere_else_and_fit_reads_them(tmp_path, insid
     found = {pair.name: pair.load().mask for pair in read_folder(folder).pairs}
     assert set(found) == {"n0", "n2"}
     assert all(np.array_equal(found[f"n{i}"], sample(i).mask) for i in (0, 2))
+
+
+def test_the_object_in_a_box_is_found_and_nothing_is_saved(tmp_path):
+    folder = images(tmp_path / "cells", 2)
+    before = files_of(folder)
+    with site(folder, boxes=Boxes("cpu", ("nano",))) as opened:
+        assert opened.get("/api/about").json()["boxes"] is True
+        for number in (0, 1):
+            mask = sample(number).mask
+            answer = opened.post(f"/api/boxes/n{number}.png", json=box_around(mask))
+            found = mask_of_runs(answer.content, PIXELS)
+            assert found.shape == mask.shape
+            assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.9
+        for wrong in (
+            {"left": 70, "top": 0, "right": 90, "bottom": 9},
+            {"left": 5, "top": 5, "right": 5.2, "bottom": 9},
+            {"left": 20, "top": 5, "right": 9, "bottom": 9},
+            {"left": -1, "top": 0, "right": 9, "bottom": 9},
+            {"left": 0, "top": 0, "right": "1e999", "bottom": 9},
+            {"left": 0},
+        ):
+            assert opened.post("/api/boxes/n0.png", json=wrong).status_code == 422, wrong
+        assert opened.post("/api/boxes/other.png", json=box_around(mask)).status_code == 404
+    assert files_of(folder) == before
+    with site(folder) as opened:
+        assert opened.get("/api/about").json()["boxes"] is False
+        assert opened.post("/api/boxes/n0.png", json=box_around(mask)).status_code in (404, 405)
+
+
+def box_around(mask):
+    rows, columns = np.nonzero(mask)
+    return {"left": int(columns.min()), "top": int(rows.min()), "right": int(columns.max()) + 1,
+            "bottom": int(rows.max()) + 1}  # fmt: skip
 
 
 def test_a_draft_is_there_after_a_restart_and_fit_does_not_take_it_for_a_mask(tmp_path):

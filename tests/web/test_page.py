@@ -14,6 +14,7 @@ from ptsam_auto import load_specialist
 from ptsam_auto.web import server
 from ptsam_auto.web.annotation import AnnotationFolder
 from ptsam_auto.web.app import build
+from ptsam_auto.web.boxes import Boxes
 from ptsam_auto.web.fits import FitCommand
 from ptsam_auto.web.pairs_folder import PairsFolder
 from ptsam_auto.web.shelf import Shelf
@@ -218,6 +219,30 @@ def test_a_tab_that_is_closed_loses_nothing_and_a_mask_counts_only_when_it_is_do
     assert annotation.states() == {"n0.png": "done", "n1.png": "open", "n2.png": "open"}
 
 
+def test_a_box_around_an_object_paints_it_by_mouse_and_by_keys_and_can_be_undone(browser, tmp_path):
+    annotation, disc = painting(tmp_path / "cells", 1), sample(0).mask
+    rows, columns = np.nonzero(disc)
+    site = Site(Shelf(), training=annotation.pairs, annotation=annotation, boxes=Boxes("cpu", ("nano",)))
+    with serving(site) as address, opened(browser, address) as page:
+        page.locator("#done:enabled").wait_for()
+        page.keyboard.press("x")
+        assert page.get_attribute("[data-tool=box]", "aria-pressed") == "true"
+        stroke(page, (columns.min(), rows.min()), (columns.max() + 1, rows.max() + 1))
+        counted(page)
+        found = mask_of(page)
+        assert 2 * (found & disc).sum() / (found.sum() + disc.sum()) > 0.9
+        page.click("#undo")
+        assert not mask_of(page).any()
+        page.focus("#canvas")
+        for keys in (("ArrowLeft", "ArrowUp"), ("ArrowRight", "ArrowDown")):  # from corner to corner
+            for key in keys:
+                for _ in range(80):
+                    page.keyboard.press(key)
+            page.keyboard.press("Space")
+        counted(page)
+        assert (mask_of(page) & disc).sum() > 0.5 * disc.sum()
+
+
 def test_everything_can_be_done_with_the_keyboard_alone(browser, made, tmp_path):
     annotation = painting(tmp_path / "cells", 2)
     with (
@@ -298,7 +323,7 @@ def test_the_page_fits_its_screen_and_can_be_read(browser, made, tmp_path, size,
     annotation = painting(tmp_path / "cells")
     sites = (
         Site(shelf(made), training=PairsFolder(tmp_path / "a_folder_with_quite_a_long_name")),
-        Site(shelf(made), training=annotation.pairs, annotation=annotation),
+        Site(shelf(made), training=annotation.pairs, annotation=annotation, boxes=Boxes("cpu", ("nano",))),
     )
     for site in sites:
         with serving(site) as address, opened(browser, address, size, scheme) as page:

@@ -235,6 +235,18 @@ async function propose(byHand = true, uncertainty = false) {
   count();
 }
 
+/** Let the server find the object in a box, and add it to the mask of the open image. */
+async function findInBox(box) {
+  const item = current;
+  const runs = await waiting("Looking into the box", () => json(`api/boxes/${encodeURIComponent(item.name)}`, {
+    method: "POST", body: JSON.stringify(box), headers: { "content-type": "application/json" },
+  }));
+  if (item !== current || !editor.isOpen) return;
+  const mask = maskOf(runs);
+  if (mask.some(Boolean)) editor.add(mask);
+  else say("Nothing was found in the box. Draw it closer around the object, or paint.");
+}
+
 function showExpected({ expected_dice: dice, expected_dice_error: error }) {
   $("expected").textContent = dice === null || dice === undefined ? ""
     : `Expected Dice of the prediction: ${(100 * dice).toFixed(0)} ± ${(100 * error).toFixed(0)} %.`;
@@ -531,7 +543,8 @@ function chooseTool(name) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === name));
   }
   $("position").textContent = { polygon: "Click corners; Enter or a click on the first corner closes.",
-    fill: "A click fills an outline, or removes an object." }[name] || "";
+    fill: "A click fills an outline, or removes an object.",
+    box: "Draw a box around an object; what is in it is found and added to the mask." }[name] || "";
 }
 
 function showValues() {
@@ -601,6 +614,7 @@ function listen() {
     count();
   });
   editor.addEventListener("history", showButtons);
+  editor.addEventListener("box", (event) => findInBox(event.detail).catch(failed));
   editor.addEventListener("position", () => {
     const at = editor.key || editor.cursor;
     if (!at || !editor.isOpen || editor.polygon.length) return;
@@ -621,14 +635,14 @@ function listen() {
       event.preventDefault();
       editor.redo();
     } else if (!control && !event.altKey) {
-      const tools = { b: "brush", e: "eraser", p: "polygon", f: "fill", h: "move" };
+      const tools = { b: "brush", e: "eraser", p: "polygon", f: "fill", h: "move", ...(about?.boxes ? { x: "box" } : {}) };
       if (tools[event.key]) chooseTool(tools[event.key]);
       else if (event.key === "[") resize(-1);
       else if (event.key === "]") resize(1);
       else if (event.key === "+" || event.key === "=") editor.zoom(1.25);
       else if (event.key === "-") editor.zoom(0.8);
       else if (event.key === "0") editor.fit();
-      else if (event.key === "Escape") editor.dropPolygon();
+      else if (event.key === "Escape") editor.dropOutline();
       else if (event.key === "d" && annotating()) done().catch(failed);
     }
   });
@@ -668,6 +682,7 @@ async function start() {
   $("folder").textContent = `${about.folder}/`;
   $("fit").textContent = painting ? "Fit now" : "Fit again";
   for (const one of document.querySelectorAll(".of-annotate")) one.hidden = !painting;
+  document.querySelector("[data-tool=box]").hidden = !about.boxes;
   $("empty-text").textContent = painting ? "" : "Drop images here: PNG, JPEG, TIFF, CZI and others.";
   showValues();
   editor.setRadius(Number($("size").value) / 2);

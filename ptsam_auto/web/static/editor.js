@@ -11,7 +11,10 @@ const LARGEST_SCALE = 40; // screen pixels of one pixel of the image
 const CLOSE = 12; // screen pixels from the first corner of a polygon at which a click closes it
 
 export class Editor extends EventTarget {
-  /** Events: "change" when the mask has changed by the user's hand, "threshold", "history", "position", "view". */
+  /**
+   * Events: "change" when the mask has changed by the user's hand, "threshold", "history", "position", "view", and "box"
+   * when a box was drawn, with left, top, right and bottom as its detail.
+   */
   constructor(canvas) {
     super();
     this.canvas = canvas;
@@ -26,6 +29,7 @@ export class Editor extends EventTarget {
     this.locked = false; // while its mask is saved
     this.pointers = new Map();
     this.polygon = [];
+    this.corner = null; // the first corner of a box that is being drawn
     this.close();
     this.#listen();
     new ResizeObserver(() => this.#resized()).observe(canvas);
@@ -42,6 +46,7 @@ export class Editor extends EventTarget {
     Object.assign(this, { item: null, picture: null, width: 0, height: 0, probability: null, base: null, edits: null, mask: null });
     Object.assign(this, { overlay: null, unsure: null, undone: [], done: [], stroke: null, cursor: null, key: null });
     this.polygon = [];
+    this.corner = null;
     this.draw();
   }
 
@@ -110,6 +115,13 @@ export class Editor extends EventTarget {
     });
   }
 
+  /** Add a mask of 0 and 1 of the whole image; it can be undone. */
+  add(mask) {
+    if (!this.isOpen || this.locked || mask.length !== this.mask.length) return;
+    const inside = (x, y) => mask[Math.floor(y) * this.width + Math.floor(x)];
+    this.#edit(() => this.#set(0, 0, this.width, this.height, 1, inside));
+  }
+
   setThreshold(value) {
     this.threshold = value;
     if (this.probability) {
@@ -126,6 +138,7 @@ export class Editor extends EventTarget {
 
   setTool(name) {
     if (name !== "polygon") this.polygon = [];
+    this.corner = null;
     this.tool = name;
     this.canvas.style.cursor = name === "move" ? "grab" : "crosshair";
     this.draw();
@@ -191,7 +204,19 @@ export class Editor extends EventTarget {
     if (this.showMask) context.drawImage(this.overlay, 0, 0);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.#drawPolygon();
+    this.#drawBox();
     this.#drawCursor();
+  }
+
+  #drawBox() {
+    const tip = this.key || this.cursor;
+    if (!this.corner || !tip) return;
+    const { context } = this, a = this.#toScreen(this.corner), b = this.#toScreen(tip);
+    for (const [colour, width] of [["#000", 4], ["#fff", 2]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      context.strokeRect(a.x, a.y, b.x - a.x, b.y - a.y);
+    }
   }
 
   #drawPolygon() {
@@ -353,8 +378,21 @@ export class Editor extends EventTarget {
     this.draw();
   }
 
-  dropPolygon() {
+  /** Forget a polygon or a box that is not finished. */
+  dropOutline() {
     this.polygon = [];
+    this.corner = null;
+    this.draw();
+  }
+
+  #closeBox(to) {
+    const from = this.corner, inside = (value, most) => Math.max(0, Math.min(most, value));
+    this.corner = null;
+    const [left, right] = [from.x, to.x].map((x) => inside(x, this.width)).sort((a, b) => a - b);
+    const [top, bottom] = [from.y, to.y].map((y) => inside(y, this.height)).sort((a, b) => a - b);
+    if (right - left >= 1 && bottom - top >= 1) {
+      this.dispatchEvent(new CustomEvent("box", { detail: { left, top, right, bottom } }));
+    }
     this.draw();
   }
 
@@ -488,6 +526,7 @@ export class Editor extends EventTarget {
         this.#end();
         this.undo();
       }
+      this.corner = null;
       this.pinch = this.#fingers();
       return;
     }
@@ -506,6 +545,9 @@ export class Editor extends EventTarget {
       this.#fill(at);
     } else if (this.tool === "polygon") {
       this.#corner(at);
+    } else if (this.tool === "box") {
+      if (this.corner) this.#closeBox(at);
+      else this.corner = at;
     } else {
       this.#begin();
       this.last = at;
@@ -547,7 +589,7 @@ export class Editor extends EventTarget {
       return;
     }
     const at = this.#toImage(event);
-    this.cursor = event.pointerType === "touch" && !this.stroke ? null : at;
+    this.cursor = event.pointerType === "touch" && !this.stroke && !this.corner ? null : at;
     this.dispatchEvent(new Event("position"));
     if (this.stroke && finger) {
       for (const one of event.getCoalescedEvents?.() || [event]) {
@@ -564,6 +606,7 @@ export class Editor extends EventTarget {
     this.panning = null;
     if (this.pointers.size < 2) this.pinch = null;
     if (this.stroke && !this.key) this.#end();
+    if (this.corner && !this.key && event.type === "pointerup") this.#closeBox(this.#toImage(event));
   }
 
   #fingers() {

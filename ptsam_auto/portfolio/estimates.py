@@ -1,0 +1,103 @@
+"""Estimates how long the trials and the final trainings of a choice take on this machine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ptsam_auto.experiment.fold_runner import IN_THIS_PROCESS, FoldRunner
+from ptsam_auto.portfolio.cost import Cost, Speed
+from ptsam_auto.portfolio.task import Candidate, Task, Trial
+from ptsam_auto.training.trainer import SamTrainer
+
+SLOWEST, FASTEST = 4.0, 0.5  # limits of how many times as long as estimated a trial is taken to last
+
+
+class Estimates:
+    """Durations, seconds: from one measured step and pass of each member, corrected by how long the trials took.
+
+    Args:
+        candidates: Candidates, at least one.
+        task: Images, folds and budget.
+
+    Attributes:
+        runner: How the folds are run: that of the task, or in this process if it is not worth its start.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate], task: Task) -> None:
+        self._candidates, self._task = candidates, task
+        self._costs: dict[int, Cost] = {}
+        self._speeds: dict[tuple[object, ...], Speed] = {}
+        self._finished: set[Trial] = set()
+        self._estimated = self._needed = 0.0  # of the trials so far
+        self.runner: FoldRunner = task.runner
+        if not self._is_worth_its_start():
+            self.run_in_this_process()
+
+    def run_in_this_process(self) -> None:
+        """Run the folds in this process, with all its threads."""
+        self.runner = IN_THIS_PROCESS
+        self._costs.clear()  # They depend on the number of threads.
+
+    def of_trial(self, trial: Trial) -> float:
+        """Return the duration of what is left of a trial."""
+        return self._slowness * self._uncorrected(trial)
+
+    def of_final(self, candidate: int, share: float) -> float:
+        """Return the duration of the training of a candidate on all images with a fraction of its steps."""
+        return self._slowness * self._cost(candidate).final(share, self._views(candidate))
+
+    def per_image(self, candidate: int) -> float:
+        """Return the duration of a prediction of a typical image."""
+        return self._cost(candidate).per_image
+
+    def folds_left(self, trial: Trial) -> int:
+        """Return the number of folds of a trial that no earlier one has run with the same steps."""
+        same = (one.folds for one in self._finished if (one.candidate, one.share) == (trial.candidate, trial.share))
+        return trial.folds - max(same, default=0)
+
+    def finished(self, trials: Sequence[Trial], seconds: float | None) -> None:
+        """Note trials that are finished.
+
+        Args:
+            trials: The trials, run at the same time if the runner does so.
+            seconds: How long they took together, or None if that says nothing, because a part was there before.
+        """
+        if seconds is not None:
+            self._estimated += sum(map(self._uncorrected, trials))
+            self._needed += seconds
+        self._finished.update(trials)
+
+    @property
+    def _slowness(self) -> float:
+        """Return how many times as long as estimated the trials took; other programs may run, or memory may be slow."""
+        return min(max(self._needed / self._estimated, FASTEST), SLOWEST) if self._estimated else 1.0
+
+    def _uncorrected(self, trial: Trial) -> float:
+        """Return the duration of what is left of a trial on a machine as fast as it was measured."""
+        left = self.folds_left(trial)
+        cost, views_before = self._cost(trial.candidate), self._views(trial.candidate)
+        alone = cost.cross_fit(len(self._task.folds), trial.share, views_before, left)
+        return alone * -(-left // self.runner.at_once) / left if left else 0.0
+
+    def _is_worth_its_start(self) -> bool:
+        """Return whether cross-fitting all candidates takes so long that the runner is worth its start."""
+        if not self.runner.worth_from or not all(isinstance(one.plan.trainer, SamTrainer) for one in self._candidates):
+            return not self.runner.worth_from
+        folds = len(self._task.folds)
+        alone = sum(self._cost(index).cross_fit(folds, 1.0) for index in range(len(self._candidates)))
+        return alone > self.runner.worth_from
+
+    def _views(self, candidate: int) -> int:
+        """Return the number of views of each image that the trials of a candidate have encoded."""
+        shares = [trial.share for trial in self._finished if trial.candidate == candidate]
+        return max((self._cost(candidate).views(share, len(self._task.pairs)) for share in shares), default=0)
+
+    def _cost(self, candidate: int) -> Cost:
+        if candidate not in self._costs:
+            trainer = self._candidates[candidate].plan.trainer
+            assert isinstance(trainer, SamTrainer)
+            task = self._task
+            trainer = replace(trainer, classes=task.classes)
+            self._costs[candidate] = Cost(
+                trainer, task.pairs, len(task.train), task.device, self.runner.threads, self._speeds
+            )
+        return self._costs[candidate]
