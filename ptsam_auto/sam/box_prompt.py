@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from ptsam_auto.resampling import resize_image
 from ptsam_auto.sam.image_encoder import encode_frozen
@@ -13,6 +14,7 @@ from ptsam_auto.sam.network import SamNetwork
 from ptsam_auto.sam.preprocess import to_input, to_original
 
 MARGIN = 0.1  # part of the sides of the box by which the object may reach beyond it
+SMALL_HOLE = 0.1  # largest hole that is filled, as a part of the object
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom, px of the image
 
@@ -57,7 +59,19 @@ def mask_in_box(sam: SamNetwork, image_HW3: np.ndarray, box: Box, context: float
         max(0, math.floor(top - down)) : math.ceil(bottom + down),
         max(0, math.floor(left - across)) : math.ceil(right + across),
     ] = True
-    return mask & allowed
+    return _one_object(mask & allowed)
+
+
+def _one_object(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected part of a mask, without its small holes; a network at its limits leaves crumbs."""
+    parts, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    whole = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    holes, _ = ndimage.label(ndimage.binary_fill_holes(whole) & ~whole)
+    areas = np.bincount(holes.ravel())
+    areas[0] = 0
+    return whole | ((areas > 0) & (areas <= SMALL_HOLE * whole.sum()))[holes]
 
 
 def _around(centre: float, half: float, length: int) -> slice:

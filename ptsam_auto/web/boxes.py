@@ -9,8 +9,8 @@ from ptsam_auto.sam.box_prompt import Box, mask_in_box
 from ptsam_auto.sam.network import SamNetwork
 from ptsam_auto.terminal import Terminal
 
-# Backbones that were pretrained with boxes, the better one first, and how much of the image around a box each sees. On
-# objects of train lists the best of 1.2, 1.6, 2.5 and 4, see docs/how-to/paint.md. nano comes with the package.
+# Backbones that were pretrained with boxes, the better one first, and how much of the image around a box each sees: the
+# best of 1.2, 1.6, 2.5 and 4 on objects of train lists. nano comes with the package.
 CONTEXTS = {"lite_medsam": 1.6, "nano": 2.5}
 
 
