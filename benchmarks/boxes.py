@@ -3,8 +3,8 @@
     python benchmarks/boxes.py --data ../shared/data/nuclei_dsb2018 --data ../shared/data/livecell_mini
 
 Each dataset has a folder instances/ with one number per object, and a splits.json. Of the first images of the train
-list some objects are drawn by chance. Each side of a box is up to 5 % of the object's side off. The seconds are those of
-one box, without loading the network.
+list some objects are drawn by chance. Each side of a box is up to 5 % of the object's side off. The seconds are those
+of one box.
 """
 
 import argparse
