@@ -228,7 +228,7 @@ def test_a_box_around_an_object_paints_it_by_mouse_and_by_keys_and_can_be_undone
         page.keyboard.press("x")
         assert page.get_attribute("[data-tool=box]", "aria-pressed") == "true"
         stroke(page, (columns.min(), rows.min()), (columns.max() + 1, rows.max() + 1))
-        counted(page)
+        page.locator("#undo:enabled").wait_for()
         found = mask_of(page)
         assert 2 * (found & disc).sum() / (found.sum() + disc.sum()) > 0.9
         page.click("#undo")
