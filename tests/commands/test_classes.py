@@ -124,7 +124,7 @@ def test_the_export_finds_the_same_classes_without_pytorch(folder, toy, tmp_path
     made = quick(folder, toy, settings={**QUICK, "method.tiles": 2})
     compared = export(ExportOptions(tmp_path / "scenes-specialist", tmp_path / "onnx"), Terminal.silent())
     exported = OnnxSpecialist(tmp_path / "onnx")
-    assert exported.classes == list(NAMES)
+    assert exported.classes == tuple(NAMES)
     image, _ = scene(9)
     np.testing.assert_allclose(exported.probability(image), made.probability(image), atol=1e-4)
     assert np.mean(exported.predict(image) == made.predict(image)) > 0.999
