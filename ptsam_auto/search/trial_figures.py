@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from matplotlib.tri import Triangulation
@@ -69,11 +70,17 @@ def _label(path: str) -> str:
     return path.rpartition(".")[2].replace("_", " ")
 
 
+def _by_state(trials: Sequence[Trial]) -> list[tuple[str, str, list[Trial]]]:
+    """Return each state in which a trial has a Dice to draw, its marker, and its trials."""
+    reached = [trial for trial in trials if trial.rungs]
+    markers = {"finished": "o", "stopped": "x"}
+    return [(state, marker, [t for t in reached if t.state == state]) for state, marker in markers.items()]
+
+
 def _history(trials: Sequence[Trial]) -> Figure:
     """Draw the Dice of each trial in the order in which the trials started, and the best so far."""
     figure, (axes,) = _axes()
-    for state, marker in (("finished", "o"), ("stopped", "x")):
-        of_state = [trial for trial in trials if trial.state == state and trial.rungs]
+    for state, marker, of_state in _by_state(trials):
         axes.plot([t.number for t in of_state], [100 * t.dice for t in of_state], marker, label=state)
     done = [trial for trial in trials if trial.state == "finished"]
     if done:
@@ -88,8 +95,7 @@ def _slice(trials: Sequence[Trial], space: Space, paths: Sequence[str]) -> Figur
     """Draw a scatter plot of Dice for each setting."""
     figure, all_axes = _axes(len(paths), max(4.0, 2.6 * len(paths)))
     for axes, path in zip(all_axes, paths, strict=True):
-        for state, marker in (("finished", "o"), ("stopped", "x")):
-            of_state = [trial for trial in trials if trial.state == state and trial.rungs]
+        for state, marker, of_state in _by_state(trials):
             places = [_place(space, path, trial.configuration[path]) for trial in of_state]
             axes.plot(places, [100 * trial.dice for trial in of_state], marker, label=state)
         _scale(axes, space, path, "x")
@@ -101,18 +107,18 @@ def _slice(trials: Sequence[Trial], space: Space, paths: Sequence[str]) -> Figur
 def _cost(trials: Sequence[Trial]) -> Figure:
     """Draw Dice against the training time in seconds, all folds together."""
     figure, (axes,) = _axes()
-    done = [trial for trial in trials if trial.rungs and trial.state != "failed"]
-    sizes = [trial.trainable for trial in done]
+    by_state = _by_state(trials)
+    sizes = [trial.trainable for _, _, of_state in by_state for trial in of_state]
     low, high = min(sizes, default=0), max(sizes, default=1)
-    for state, marker in (("finished", "o"), ("stopped", "X")):
-        of_state = [trial for trial in done if (trial.state == "stopped") == (state == "stopped")]
+    for state, marker, of_state in by_state:
         x, y = [trial.seconds for trial in of_state], [100 * trial.dice for trial in of_state]
         own = [trial.trainable for trial in of_state]
         points = axes.scatter(x, y, c=own, marker=marker, label=state, vmin=low, vmax=high)
-    if any(trial.state == "stopped" for trial in done):
+    if all(of_state for _, _, of_state in by_state):
         axes.legend(frameon=False)
     figure.colorbar(points, ax=axes, label="learned numbers")
     axes.set(xlabel="seconds of training, all datasets and splits", ylabel="Dice, %", xscale="log")
+    _label_log(axes.xaxis, (1, 2, 3, 5))
     return figure
 
 
@@ -229,10 +235,14 @@ def _scale(axes: Axes, space: Space, path: str, axis: str) -> None:
     axes.set(**{f"{axis}label": _label(path)})
     if _is_log(space, path):
         axes.set(**{f"{axis}scale": "log"})
-        ticks = axes.xaxis if axis == "x" else axes.yaxis
-        ticks.set_major_locator(LogLocator(subs=(1, 3)))
-        ticks.set_major_formatter("{x:g}")
-        ticks.set_minor_formatter("")
+        _label_log(axes.xaxis if axis == "x" else axes.yaxis, (1, 3))
     elif isinstance(values, Choice):
         labels = [str(value) for value in values.values]
         axes.set(**{f"{axis}ticks": range(len(labels)), f"{axis}ticklabels": labels})
+
+
+def _label_log(axis: Axis, digits: Sequence[int]) -> None:
+    """Label a logarithmic axis at numbers that begin with these digits; matplotlib's own labels can overlap."""
+    axis.set_major_locator(LogLocator(subs=digits))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
