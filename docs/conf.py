@@ -1,7 +1,7 @@
 """How the documentation is built: `make docs`, then open build/docs/index.html.
 
-Sphinx, with MyST for Markdown and Furo for the looks. The pages need no server and load nothing from elsewhere, so they
-can be read, and searched, on a machine without network.
+Sphinx, with MyST for Markdown and the notebook, and Furo for the looks. The pages need no server and load nothing from
+elsewhere, so they can be read, and searched, on a machine without network.
 """
 
 import sys
@@ -16,7 +16,7 @@ release = version = version_of("ptsam-auto")
 html_title = f"PTSAM-auto {version}"
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "command_line",  # ours: the reference of the command line, made from the commands
@@ -24,6 +24,8 @@ extensions = [
 ]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # `python docs/notebook.py` has stored what the notebook shows
+nb_merge_streams = True
 default_role = "code"  # `name` in a docstring is code, as in Markdown
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

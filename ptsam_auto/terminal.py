@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LOG_SECONDS = 60.0  # Interval of the lines that show the progress if the output is not a terminal.
+CELL_SECONDS = 0.5  # Interval at which a bar in a notebook is shown anew.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 DEFAULT_WIDTH = 140  # Width of a table in characters if standard output is not a terminal.
 
@@ -43,8 +44,44 @@ class _BarWithTable(Progress):
         yield from super().get_renderables()
 
 
+class _BarInCell(_BarWithTable):
+    """A progress bar as text in the output of a notebook's cell, where the next state replaces it.
+
+    Rich's own bars need ipywidgets in a notebook, and warn at each refresh where there is none.
+    """
+
+    _place: Any = None  # of IPython, which is there in a notebook only
+    _shown = float("-inf")
+
+    def start(self) -> None:
+        """Do nothing: there is no thread that refreshes it."""
+
+    def stop(self) -> None:
+        """Show the last state, which stays."""
+        self._show()
+
+    def show_now_and_then(self) -> None:
+        """Show the bar, unless that has just been done."""
+        if time.monotonic() - self._shown > CELL_SECONDS:
+            self._show()
+
+    def _show(self) -> None:
+        from IPython.display import display
+
+        self._shown = time.monotonic()
+        with self.console.capture() as captured:
+            self.console.print(self.get_renderable())
+        text = captured.get().strip("\n")
+        if text and self._place is None:
+            self._place = display({"text/plain": text}, raw=True, display_id=True)
+        elif text:
+            self._place.update({"text/plain": text}, raw=True)
+
+
 class Terminal:
     """Prints messages and progress bars to standard error, and results to standard output.
+
+    In a notebook both are in the output of the cell.
 
     Args:
         console: Console for messages and progress bars. Default: standard error.
@@ -52,9 +89,14 @@ class Terminal:
     """
 
     def __init__(self, console: Console | None = None, out: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._in_cell = console is None and Console().is_jupyter
+        # A notebook paints standard error as an error.
+        self.console = console or Console(
+            stderr=not self._in_cell, highlight=False, soft_wrap=True, force_jupyter=False
+        )
         # If standard output is not a terminal, use a fixed width, so that tables are not wrapped.
-        self.out = out or Console(highlight=False, width=None if sys.stdout.isatty() else DEFAULT_WIDTH)
+        width = None if sys.stdout.isatty() else DEFAULT_WIDTH
+        self.out = out or Console(highlight=False, width=width, force_jupyter=False)
 
     @classmethod
     def silent(cls) -> "Terminal":
@@ -65,8 +107,7 @@ class Terminal:
     def where_seen(cls) -> "Terminal":
         """Return a terminal that prints in a terminal and in a notebook, and nothing elsewhere, such as in a script."""
         terminal = cls()
-        seen = terminal.console.is_terminal or terminal.console.is_jupyter
-        return terminal if seen else cls.silent()
+        return terminal if terminal.console.is_terminal or terminal._in_cell else cls.silent()
 
     @classmethod
     def results_only(cls) -> "Terminal":
@@ -85,8 +126,8 @@ class Terminal:
     def bar(self, stage: str) -> Iterator[Update]:
         """Show a progress bar. Yield a function `update(done, total, note="", table=None)`.
 
-        The table, if there is one, stands above the bar in a terminal, and is replaced by the next one. A log file
-        shows the note alone.
+        The table, if there is one, stands above the bar in a terminal and in a notebook, and is replaced by the next
+        one. A log file shows the note alone.
         """
         columns = (
             TextColumn("{task.description:<10}", markup=False),
@@ -96,18 +137,21 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        with _BarWithTable(*columns, console=self.console) as progress:
+        bar_type = _BarInCell if self._in_cell else _BarWithTable
+        with bar_type(*columns, console=self.console) as progress:
             # The bar is hidden until the first update, because some stages have nothing to do.
             task = progress.add_task(stage, total=None, note="", visible=False)
             printed = time.monotonic()
 
             def update(done: int, total: int, note: str = "", table: RenderableType | None = None) -> None:
                 nonlocal printed
-                if self.console.is_terminal:
+                if self.console.is_terminal or self._in_cell:
                     progress.table = table
                 progress.update(task, completed=done, total=total or None, note=printable(note), visible=True)
+                if isinstance(progress, _BarInCell):
+                    progress.show_now_and_then()
                 # A log file shows a bar only at its end.
-                if not self.console.is_terminal and time.monotonic() - printed > LOG_SECONDS:
+                elif not self.console.is_terminal and time.monotonic() - printed > LOG_SECONDS:
                     printed = time.monotonic()
                     self.say(f"{stage} {done}{f'/{total}' if total else ''} {note}".rstrip())
 

@@ -1,7 +1,9 @@
 """Progress is seen in a log file too, and never as a flood of lines."""
 
 import io
+import re
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
@@ -60,3 +62,23 @@ def test_a_hostile_file_name_cannot_command_the_terminal():
     assert log.getvalue().splitlines()[0] == f"Reading {shown}"
     assert log.getvalue().splitlines()[1].strip() == "next"
     assert out.getvalue() == f"{shown}\n"
+
+
+def test_a_notebook_has_a_bar_that_is_replaced_and_no_warning_about_widgets(tmp_path):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    program = """
+from ptsam_auto.terminal import Terminal
+
+terminal = Terminal.where_seen()
+with terminal.bar("Fitting") as update:
+    for done in range(20):
+        update(done + 1, 20, "loss 0.5")
+terminal.say("Chosen: nano-whole.")
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(program)])
+    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, timeout=60).execute()
+    bar, message = notebook.cells[0].outputs
+    assert bar["output_type"] == "display_data"
+    text = re.sub(r"\x1b\[\d+m", "", bar["data"]["text/plain"])  # A kernel asks for colours.
+    assert re.search(r"Fitting +━+ 20/20 .* loss 0\.5", text)
+    assert (message["name"], message["text"]) == ("stdout", "Chosen: nano-whole.\n")

@@ -194,9 +194,11 @@ def _write_objects(objects: ObjectResults, sources: Sequence[Source], terminal: 
         except OSError as error:
             raise OutputError(f"Cannot write to {objects.folder}: {error.strerror}.\nChoose another --out.") from None
     settings = objects.settings
+    removed = f"smaller than {settings.smallest} px removed" if settings.smallest else "none removed"
+    filled = f"smaller than {settings.largest_hole} px filled" if settings.largest_hole else "none filled"
     terminal.say(
-        f"{written.objects} objects in {written.images} images: {objects.folder / LABELS}/ (smaller than "
-        f"{settings.smallest} px removed, holes smaller than {settings.largest_hole} px filled)"
+        f"{written.objects} objects in {written.images} images: {objects.folder / LABELS}/ "
+        f"(objects: {removed}; holes: {filled})"
     )
     if objects.measure:
         terminal.say(f"Measurements: {objects.folder / SUMMARY}, and objects and images as .csv and .parquet beside it")

@@ -9,6 +9,7 @@ brightness, contrast) but not their strengths; our values are the defaults below
 import math
 import os
 import random
+import warnings
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -167,7 +168,10 @@ def _cropped(sample: Sample, augmentation: Augmentation, rng: np.random.Generato
 
 def _pipeline(augmentation: Augmentation, height: int, width: int, grey: bool) -> Any:  # noqa: ANN401 - no types
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # disables the online check for a new version
-    import albumentations as A
+    with warnings.catch_warnings():
+        # It imports a package that warns in a notebook without ipywidgets that its own bars, unused here, need them.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import albumentations as A
 
     a, side = augmentation, min(height, width)
     grain = max(1.0, a.elastic_grain * side)

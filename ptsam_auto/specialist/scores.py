@@ -113,10 +113,14 @@ class Scores:
         return tuple(float(np.mean(dice)) if dice else None for dice in shown)
 
     def frame(self) -> "pd.DataFrame":
-        """Return one row per image, with the fields of `ImageScore` as columns and the names as the index."""
+        """Return one row per image, with the fields of `ImageScore` as columns and the names as the index.
+
+        The Dice of the classes is a column only if there are several.
+        """
         import pandas as pd  # It takes half a second, and only notebooks need it.
 
-        return pd.DataFrame([asdict(image) for image in self.images]).set_index("name")
+        rows = pd.DataFrame([asdict(image) for image in self.images]).set_index("name")
+        return rows if any(image.dice_of_classes for image in self.images) else rows.drop(columns="dice_of_classes")
 
     @property
     def warning(self) -> str | None:

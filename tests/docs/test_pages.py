@@ -32,7 +32,8 @@ def test_a_link_or_figure_leads_somewhere(page):
 
 def test_every_page_can_be_reached_from_the_first():
     listed = set(re.findall(r"^([a-z-]+(?:/[a-z-]+)?)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE))
-    there = {str(page.relative_to(ROOT / "docs").with_suffix("")) for page in (ROOT / "docs").rglob("*.md")}
+    pages = [page for suffix in ("md", "ipynb") for page in (ROOT / "docs").rglob(f"*.{suffix}")]
+    there = {str(page.relative_to(ROOT / "docs").with_suffix("")) for page in pages}
     assert there - {"index"} == listed
 
 
