@@ -6,6 +6,8 @@ from typing import IO
 import matplotlib
 from matplotlib.figure import Figure
 
+# Colours that a colour-blind reader tells apart, and that can be seen on white (Okabe and Ito 2008, without yellow).
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 SALT = "ptsam-auto"  # salt for the ids that matplotlib gives to shapes; without it the ids are random
 
 

@@ -1,10 +1,14 @@
 """Draws the figures of the paper from the results of a comparison. Fig. 5 is drawn by `ablate`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from PIL import Image
 
 from ptsam_auto.compare.entries import FROZEN_COUNTERPART, UNTUNED
@@ -13,7 +17,7 @@ from ptsam_auto.compare.training import PANEL_IMAGES
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.files import replacing
 from ptsam_auto.specialist.report import overlay
-from ptsam_auto.svg import save_svg
+from ptsam_auto.svg import PALETTE, save_svg
 
 PICTURE_SIDE = 320  # Longest side of a picture in the panel, px.
 
@@ -48,10 +52,44 @@ def _axes(count: int) -> tuple[Figure, list]:
     return figure, axes
 
 
-def _legend(figure: Figure, all_axes: list) -> None:
-    """Draw one legend for all panels, without duplicates. A panel may lack some methods or sizes."""
-    marks = {label: mark for axes in all_axes for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(marks.values()), list(marks), loc="outside right upper", frameon=False)
+@dataclass(frozen=True)
+class _Style:
+    """How a method is drawn: the colour is that of its decoder, the mark says whether the encoder is tuned too."""
+
+    colour: str
+    mark: str
+    line: str
+
+
+def _styles(names: Sequence[str]) -> dict[str, _Style]:
+    """Return the style of each method, by name."""
+    decoders = list(dict.fromkeys(FROZEN_COUNTERPART.get(name, name) for name in names))
+    styles = {}
+    for name in names:
+        colour = PALETTE[decoders.index(FROZEN_COUNTERPART.get(name, name)) % len(PALETTE)]
+        styles[name] = _Style(colour, "D", "--") if name in FROZEN_COUNTERPART else _Style(colour, "o", "-")
+    return styles
+
+
+def _mark(style: _Style, label: str, size: float = 6.0, line: str = "") -> Line2D:
+    """Return an entry of a legend."""
+    return Line2D([], [], color=style.colour, marker=style.mark, linestyle=line, markersize=size, label=label)
+
+
+def _legend(figure: Figure, marks: Sequence[Artist], note: str) -> None:
+    """Draw one legend for all panels, and below the panels what a mark is."""
+    figure.legend(handles=list(marks), loc="outside right upper", frameon=False)
+    figure.supxlabel(note, fontsize=9, color="0.3")
+
+
+def _splits(results: Sequence[Result]) -> int:
+    return len({result.split for result in results})
+
+
+def _over_splits(results: Sequence[Result]) -> str:
+    """Return what the error bars are; a single split has none."""
+    count = _splits(results)
+    return f"mean of {count} splits; bars: one standard deviation over them" if count > 1 else "a single split"
 
 
 def _parameters(results: Sequence[Result]) -> Figure | None:
@@ -60,68 +98,87 @@ def _parameters(results: Sequence[Result]) -> Figure | None:
     if not tuned:
         return None
     figure, all_axes = _axes(len(_datasets(tuned)))
-    sizes = _sizes(tuned)
+    sizes, styles = _sizes(tuned), _styles(entries_in(tuned))
+    widths = dict(zip(sizes, np.linspace(6, 11, len(sizes)), strict=True))
     for axes, dataset in zip(all_axes, _datasets(tuned), strict=True):
-        for number, name in enumerate(entries_in(tuned)):
-            mark = "X" if name in FROZEN_COUNTERPART else "o"
+        for name, style in styles.items():
             for size in sizes:
-                selected = select(tuned, dataset=dataset, entry=name, size=size)
-                if selected:
-                    scale = 40 + 110 * sizes.index(size) / max(len(sizes) - 1, 1)
+                if selected := select(tuned, dataset=dataset, entry=name, size=size):
                     dice = 100 * mean_and_std(selected)[0]
-                    marker_style = {"s": scale, "color": f"C{number}", "marker": mark, "alpha": 0.75}
-                    axes.scatter(selected[0].trainable, dice, **marker_style, label=title_of(name))
+                    look = {"color": style.colour, "marker": style.mark, "markersize": widths[size], "alpha": 0.8}
+                    axes.plot(selected[0].trainable, dice, markeredgecolor="white", **look)
         axes.set(xscale="log", xlabel="learned numbers", title=dataset)
+        axes.margins(x=0.1)
     all_axes[0].set_ylabel("Dice, %")
-    _legend(figure, all_axes)
+    marks = [_mark(style, title_of(name)) for name, style in styles.items()]
+    if len(sizes) > 1:
+        marks += [_mark(_Style("0.5", "o", "-"), f"{size} images", widths[size]) for size in sizes]
+    splits = _splits(tuned)
+    _legend(figure, marks, f"mean of {splits} splits" if splits > 1 else "a single split")
     return figure
 
 
 def _encoder(results: Sequence[Result]) -> Figure | None:
-    """Draw Fig. 3: the gain of a tuned encoder over a frozen one with the same decoder, in points of Dice."""
+    """Draw Fig. 3: the gain of a tuned encoder over a frozen one with the same decoder, in points of Dice.
+
+    Both are trained and measured on the same images in each split, so the gains of the splits are drawn too.
+    """
     names = set(entries_in(results))
     pairs = {name: frozen for name, frozen in FROZEN_COUNTERPART.items() if {name, frozen} <= names}
-    tuned = [result for result in results if result.entry != UNTUNED.name]
-    return _bars(tuned, {title_of(name): (name, frozen) for name, frozen in pairs.items()}) if pairs else None
-
-
-def _bars(results: Sequence[Result], pairs: Mapping[str, tuple[str, str]]) -> Figure:
+    if not pairs:
+        return None
     figure, all_axes = _axes(len(_datasets(results)))
-    sizes = _sizes(results)
+    styles = _styles(entries_in(results))
     for axes, dataset in zip(all_axes, _datasets(results), strict=True):
-        for number, (first, second) in enumerate(pairs.values()):
-            for place, size in enumerate(sizes):
-                both = [select(results, dataset=dataset, entry=name, size=size) for name in (first, second)]
-                if all(both):
-                    gain = 100 * (mean_and_std(both[0])[0] - mean_and_std(both[1])[0])
-                    axes.bar(place + number * 0.8 / len(pairs), gain, 0.75 / len(pairs), color=f"C{number}")
+        own = [result for result in results if result.dataset == dataset]
+        for number, (name, frozen) in enumerate(pairs.items()):
+            for place, size in enumerate(_sizes(own)):
+                by_split = [
+                    {result.split: result.mean for result in select(own, entry=entry, size=size)}
+                    for entry in (name, frozen)
+                ]
+                gains = [
+                    100 * (by_split[0][split] - by_split[1][split]) for split in by_split[0] if split in by_split[1]
+                ]
+                if gains:
+                    x = place + number * 0.8 / len(pairs)
+                    axes.bar(x, np.mean(gains), 0.75 / len(pairs), color=styles[name].colour, alpha=0.8)
+                    axes.plot([x] * len(gains), gains, "o", color="0.15", markersize=3.5)
         axes.axhline(0, color="0.4", linewidth=0.8)
-        axes.set_xticks([place + 0.4 * (1 - 1 / len(pairs)) for place in range(len(sizes))], map(str, sizes))
-        axes.set(xlabel="training images", title=dataset, xlim=(-0.5, len(sizes) - 0.2))
+        centre = 0.4 * (1 - 1 / len(pairs))
+        axes.set_xticks([place + centre for place in range(len(_sizes(own)))], map(str, _sizes(own)))
+        axes.set(xlabel="training images", title=dataset)
     all_axes[0].set_ylabel("gain by tuning the encoder, points")
-    marks = [all_axes[0].bar(0, 0, color=f"C{number}") for number in range(len(pairs))]
-    figure.legend(marks, list(pairs), loc="outside right upper", frameon=False)
+    marks: list[Artist] = [Patch(color=styles[name].colour, alpha=0.8, label=title_of(name)) for name in pairs]
+    _legend(figure, [*marks, _mark(_Style("0.15", "o", "-"), "one split", 3.5)], "bars: mean over the splits")
     return figure
 
 
 def _images(results: Sequence[Result]) -> Figure | None:
-    """Draw Fig. 4: Dice against the number of training images. Bars are one standard deviation over splits."""
+    """Draw Fig. 4: Dice against the number of training images; the methods stand side by side at each number."""
     tuned = [result for result in results if result.entry != UNTUNED.name]
     if len(_sizes(tuned)) < 2:
         return None
     figure, all_axes = _axes(len(_datasets(tuned)))
+    styles = _styles(entries_in(tuned))
     for axes, dataset in zip(all_axes, _datasets(tuned), strict=True):
-        for number, name in enumerate(entries_in(tuned)):
-            by_size = {size: select(tuned, dataset=dataset, entry=name, size=size) for size in _sizes(tuned)}
-            points = [(size, *mean_and_std(selected)) for size, selected in by_size.items() if selected]
+        own = [result for result in tuned if result.dataset == dataset]
+        sizes = _sizes(own)
+        for number, (name, style) in enumerate(styles.items()):
+            points = []
+            for place, size in enumerate(sizes):
+                if selected := select(own, entry=name, size=size):
+                    points.append((place + 0.6 * (number / max(len(styles) - 1, 1) - 0.5), *mean_and_std(selected)))
             if points:
                 x, mean, std = np.array(points).T
-                style = "--" if name in FROZEN_COUNTERPART else "-"
-                line_style = {"fmt": f"o{style}", "color": f"C{number}"}
-                axes.errorbar(x, 100 * mean, yerr=100 * std, **line_style, label=title_of(name))
-        axes.set(xlabel="training images", title=dataset, xticks=_sizes(tuned))
+                look = {"color": style.colour, "marker": style.mark, "linestyle": style.line, "markersize": 5}
+                axes.errorbar(x, 100 * mean, yerr=100 * std, linewidth=1, capsize=2, **look)
+        axes.set_xticks(range(len(sizes)), map(str, sizes))
+        axes.set(xlabel="training images", title=dataset, xlim=(-0.5, len(sizes) - 0.5))
     all_axes[0].set_ylabel("Dice, %")
-    _legend(figure, all_axes)
+    _legend(
+        figure, [_mark(style, title_of(name), line=style.line) for name, style in styles.items()], _over_splits(tuned)
+    )
     return figure
 
 

@@ -17,10 +17,11 @@ from ptsam_auto.files import replacing
 from ptsam_auto.search.proposals import distributions, to_optuna_trial
 from ptsam_auto.search.record import SearchRequest, Trial, finished
 from ptsam_auto.search.space import Choice, Range, Space
-from ptsam_auto.svg import save_svg
+from ptsam_auto.svg import PALETTE, save_svg
 
 MIN_FINISHED_TRIALS = 4  # Smallest number of finished trials for the figures importance and contour.
 SHUFFLES = 100  # number of times that the scores are exchanged among the trials, to see what chance alone gives
+MOST_IN_ROW = 4  # panels of a figure
 CHANCE = 95  # percentile of the importance over these shuffles
 PROMPT_COUNT_SETTINGS = ("method.decoder_prompts", "method.encoder_prompts")  # n_md and n_ie in the paper's Fig. 5.
 
@@ -58,11 +59,17 @@ def write_figures(folder: Path, trials: Sequence[Trial], request: SearchRequest)
     return written
 
 
-def _axes(columns: int = 1, width: float = 7.0) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, 3.6), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, columns, sharey=True)).tolist()
+def _axes(panels: int = 1, width: float = 7.0) -> tuple[Figure, list[Axes]]:
+    """Return a figure of a few panels with one scale of Dice, at most four in a row, so that a page can show it."""
+    rows = -(-panels // MOST_IN_ROW)
+    figure = Figure(figsize=(width, 3.6 if rows == 1 else 2.8 * rows), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(rows, -(-panels // rows), sharey=True)).ravel().tolist()
+    axes = grid[:panels]
+    for unused in grid[panels:]:
+        unused.set_visible(False)
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
+        panel.set_prop_cycle(color=PALETTE)
     return figure, axes
 
 
@@ -93,14 +100,15 @@ def _history(trials: Sequence[Trial]) -> Figure:
 
 def _slice(trials: Sequence[Trial], space: Space, paths: Sequence[str]) -> Figure:
     """Draw a scatter plot of Dice for each setting."""
-    figure, all_axes = _axes(len(paths), max(4.0, 2.6 * len(paths)))
+    figure, all_axes = _axes(len(paths), min(10.0, max(4.0, 2.6 * len(paths))))
     for axes, path in zip(all_axes, paths, strict=True):
         for state, marker, of_state in _by_state(trials):
             places = [_place(space, path, trial.configuration[path]) for trial in of_state]
             axes.plot(places, [100 * trial.dice for trial in of_state], marker, label=state)
         _scale(axes, space, path, "x")
-    all_axes[0].set_ylabel("Dice, %")
-    all_axes[-1].legend(frameon=False)
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel("Dice, %")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=2)
     return figure
 
 
@@ -159,7 +167,10 @@ def _bars(weights: dict[str, float], by_chance: dict[str, float]) -> Figure:
     figure, (axes,) = _axes()
     ordered = sorted(weights, key=lambda path: weights[path])
     labels, total = [_label(path) for path in ordered], sum(weights.values())
-    for is_clear, colour, text in ((True, "C0", "more than chance"), (False, "0.75", "cannot be told from chance")):
+    for is_clear, colour, text in (
+        (True, PALETTE[0], "more than chance"),
+        (False, "0.75", "cannot be told from chance"),
+    ):
         lengths = [weights[path] / total if (weights[path] > by_chance[path]) == is_clear else 0 for path in ordered]
         if any(lengths):
             axes.barh(labels, lengths, color=colour, label=text)
@@ -184,7 +195,7 @@ def _contour(done: Sequence[Trial], space: Space, first: str, second: str) -> Fi
         seen = [np.log10(values) if _is_log(space, path) else values for path, values in ((first, x), (second, y))]
         flat = [(values - values.min()) / np.ptp(values) for values in seen]
         axes.tricontourf(Triangulation(x, y, Triangulation(*flat).triangles), dice, levels=12, alpha=0.6)
-    points = axes.scatter(x, y, c=dice, edgecolors="black")
+    points = axes.scatter(x, y, c=dice, edgecolors="black", clip_on=False, zorder=3)
     figure.colorbar(points, ax=axes, label="Dice, %")
     _scale(axes, space, first, "x")
     _scale(axes, space, second, "y")

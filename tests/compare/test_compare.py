@@ -15,6 +15,7 @@ from ptsam_auto.api import compare
 from ptsam_auto.baselines.nnunet import NnunetConfig
 from ptsam_auto.commands.compare import trainings_of, warnings_of
 from ptsam_auto.commands.options import CompareOptions
+from ptsam_auto.compare import paper_figures
 from ptsam_auto.compare.entries import ENTRIES, UNTUNED, Conditions, entries_by_name
 from ptsam_auto.compare.paper_figures import damaged_masks, write_figures, write_panel
 from ptsam_auto.compare.presets import PRESETS
@@ -170,6 +171,28 @@ def test_figures_name_every_method_though_a_dataset_lacks_a_size(tmp_path):
     for path in write_figures(tmp_path, results):
         drawn = path.read_text()  # text is drawn as shapes, with a comment that says what it is
         assert all(drawn.count(f"<!-- {name} -->") == 1 for name in ("PTSAM", "SAMed")), path.name
+
+
+def test_error_bars_stand_side_by_side_and_a_dataset_has_its_own_sizes_only():
+    places = [("few", 16), ("many", 16), ("many", 64)]
+    results = [
+        Result(dataset, split, size, entry, size, {"a": 0.5 + 0.1 * split}, 1.0, 1, 10, 40)
+        for dataset, size in places for entry in ("ptsam", "autosam", "samed") for split in (0, 1)
+    ]  # fmt: skip
+    few, many = paper_figures._images(results).axes
+    assert [[label.get_text() for label in axes.get_xticklabels()] for axes in (few, many)] == [["16"], ["16", "64"]]
+    bars = [tuple(bar.get_xdata()) for bar in few.get_lines() if bar.get_linestyle() != "None"]
+    assert len(set(bars)) == 3, "each has a place of its own"
+    colours = {bar.get_color() for bar in few.get_lines()}
+    assert len(colours) == 2, "SAMed has AutoSAM's decoder, so it has its colour"
+
+
+def test_the_gain_of_each_split_is_drawn_over_their_mean():
+    dice = {("autosam", 0): 0.5, ("samed", 0): 0.6, ("autosam", 1): 0.4, ("samed", 1): 0.7, ("samed", 2): 0.9}
+    results = [Result("discs", split, 16, entry, 16, {"a": d}, 1.0, 1, 10, 40) for (entry, split), d in dice.items()]
+    (axes,) = paper_figures._encoder(results).axes
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx([20])
+    assert sorted(axes.get_lines()[0].get_ydata()) == pytest.approx([10, 30]), "a split without both has no gain"
 
 
 def test_a_damaged_mask_of_the_panel_is_named_and_stops_nothing(tmp_path):
