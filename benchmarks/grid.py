@@ -10,9 +10,9 @@ Dice. Beside it are the seconds that one training with its encoding takes here: 
 measured duration of a step, because Dice does not depend on the machine on which the grid was run, and seconds do. Then
 the rule of `portfolio.learning` picks members, and the last table leaves each dataset out.
 
-With `--share 0.25` a configuration is trained with a quarter of its steps instead, as in a short look at it. The last
+With `--share 0.25` a configuration is trained with a quarter of its steps instead, as in a short look at it. Another
 table then shows how much smaller the error (1 - Dice) becomes with each doubling of the steps; the members in
-portfolio.toml have these values as `doubling`.
+portfolio.toml have these values as `doubling`. The last one shows what a choice after a quarter of the steps loses.
 
 If the command is interrupted, run it again to continue. `--table` only prints the tables.
 The configurations of `FOR_GPUS` are measured, but not picked from.
@@ -160,6 +160,7 @@ def show(measured: Sequence[dict[str, Any]], members: int, terminal: Terminal) -
             terminal.out.print(left_out_table(leave_one_out(configurations, members)))
     if short := [result for result in measured if share_of(result) < 1]:
         terminal.out.print(doubling_table(short, dice))
+        terminal.out.print(late_table(short, dice))
 
 
 def dice_of(measured: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -186,6 +187,35 @@ def doubling_table(short: Sequence[dict[str, Any]], dice: dict[str, dict[str, fl
         cells = [f"{found[dataset]:.3f}" if dataset in found else "" for dataset in datasets]
         deviation = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
         rows.add_row(name, *cells, f"{np.mean(values):.3f}", deviation)
+    return rows
+
+
+def late_table(short: Sequence[dict[str, Any]], dice: dict[str, dict[str, float]]) -> Table:
+    """Return the table of what is lost by choosing a configuration after a part of its steps, on each dataset.
+
+    Either by the Dice that it has then, or by that which it will have, if its error changes as on the other datasets.
+    """
+    so_far: dict[str, dict[str, float]] = {}
+    growth: dict[str, dict[str, float]] = {}
+    for result in short:
+        name, dataset = result["configuration"], result["dataset"]
+        so_far.setdefault(dataset, {})[name] = result["dice"]
+        growth.setdefault(name, {})[dataset] = float(np.log((1 - dice[name][dataset]) / (1 - result["dice"])))
+    rows = Table("dataset", "by what it has", "loss", "by what it will have", "loss", "best", title_justify="left",
+                 title="chosen after a part of the steps")  # fmt: skip
+    losses = []
+    for dataset, measured in sorted(so_far.items()):
+
+        def later(name: str, left_out: str = dataset, measured: dict[str, float] = measured) -> float:
+            others = [value for other, value in growth[name].items() if other != left_out]
+            return 1 - (1 - measured[name]) * float(np.exp(np.mean(others)))
+
+        best = max(measured, key=lambda name, of=dataset: dice[name][of])
+        by_now, by_later = max(measured, key=lambda name, now=measured: now[name]), max(measured, key=later)
+        losses.append([100 * (dice[best][dataset] - dice[name][dataset]) for name in (by_now, by_later)])
+        rows.add_row(dataset, by_now, f"{losses[-1][0]:.1f}", by_later, f"{losses[-1][1]:.1f}", best)
+    first, second = np.mean(losses, axis=0)
+    rows.add_row("mean", "", f"{first:.1f}", "", f"{second:.1f}", "")
     return rows
 
 

@@ -292,7 +292,8 @@ def _say_choice(choice: Choice, candidates: Sequence[Candidate], terminal: Termi
     for tried in sorted(choice.tried, key=lambda each: -each.scores.dice):
         steps = "" if tried.share == 1 else f", with {100 * tried.share:.0f} % of its steps"
         images = f", on {len(tried.scores.images)} of the images" if len(tried.scores.images) < most else ""
-        terminal.say(f"  {tried.name}: Dice {100 * tried.scores.dice:.1f} by cross-fitting{steps}{images}")
+        later = f"; {100 * tried.compared:.1f} expected with those that the time allows" if tried.compared else ""
+        terminal.say(f"  {tried.name}: Dice {100 * tried.scores.dice:.1f} by cross-fitting{steps}{images}{later}")
     for name, needed in choice.skipped:
         terminal.say(f"  {name}: not tried, it takes {needed}; a larger --minutes tries it")
     parts = [f"{candidates[i].name} ({100 * w:.0f} %)" for i, w in zip(choice.candidates, choice.weights, strict=True)]
@@ -383,7 +384,12 @@ def _members(choice: Choice, candidates: Sequence[Candidate], trained: Sequence[
 def _choice_record(choice: Choice, minutes: float) -> ChoiceRecord:
     tried = (
         TriedRecord(
-            one.name, one.share, one.scores.dice, tuple(image.dice for image in one.scores.measured), one.seconds
+            name=one.name,
+            share=one.share,
+            dice=one.scores.dice,
+            dice_of_images=tuple(image.dice for image in one.scores.measured),
+            seconds=one.seconds,
+            compared=one.compared,
         )
         for one in choice.tried
     )

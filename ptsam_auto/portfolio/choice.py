@@ -7,6 +7,9 @@ a mixture, are cross-fitted with all their steps, or with the largest fraction t
 so that they are compared as equals; or at least the other folds are run. The choice is made by `portfolio.selection`
 among those with all folds, and the chosen members are trained on all images. A mixture has to be better than its best
 member even if that had the steps of all of them.
+
+Members are compared with the steps that the budget allows them on all images, not with those of the cross-fitting: what
+more steps are worth was measured on other datasets, and one that learns late would look worse than it will be.
 """
 
 # K folds
@@ -32,7 +35,7 @@ from ptsam_auto.methods.model import Model
 from ptsam_auto.metrics.classes import decided
 from ptsam_auto.portfolio.cost import shortened
 from ptsam_auto.portfolio.estimates import Estimates
-from ptsam_auto.portfolio.selection import WORTH, Image, Selection, select, standard_error
+from ptsam_auto.portfolio.selection import WORTH, Image, Selection, select, standard_error, with_more_steps
 from ptsam_auto.portfolio.task import Candidate, Task, Trial
 from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.specialist.expected import NONE_MISSING, Expected, MoreSteps, expectation
@@ -59,12 +62,15 @@ class Tried:
         share: Fraction of its steps in the cross-fit with the most folds and steps.
         scores: Cross-fitted scores of the images of the folds that were run.
         seconds: Duration of all its cross-fits.
+        compared: Mean Dice with which it was compared if that is not the cross-fitted one: as it will be with the steps
+            that the budget allows it alone on all images.
     """
 
     name: str
     share: float
     scores: Scores
     seconds: float
+    compared: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ class _Course:
     folds: int  # number of folds in the first look
     trials: tuple[Trial, ...] = ()
     second: float | None = None  # smallest fraction of the steps in the second look, at those that can still win
+    growth: tuple[float, ...] = ()  # of each finalist, see `selection.select`; it depends on the time that was left
     shares: tuple[float, ...] = ()  # of the final trainings
 
 
@@ -229,7 +236,7 @@ class Chooser:
 
         If not even the smallest useful one does, it is that of the best candidate alone, or 0.
         """
-        weights = self._selected(self._looked_at).weights
+        weights = self._selected(self._looked_at, self._growth(self._looked_at)).weights
         mixture = [index for index, weight in zip(self._looked_at, weights, strict=True) if weight]
         first = self._course.share
         shares = [*map(float, np.linspace(1.0, LEAST_GROWTH * first, 20))]
@@ -277,7 +284,7 @@ class Chooser:
         """Return the candidates that can still win, alone or in a mixture; the best first."""
         tried, dice = self._dice()
         best = dice[int(dice.mean(axis=1).argmax())]
-        in_mixture = self._selected(tried).best_weights
+        in_mixture = self._selected(tried, self._growth(tried)).best_weights
         near = [
             (best - row).mean() <= CLEARLY_WORSE * standard_error(best - row) or weight > 0
             for row, weight in zip(dice, in_mixture, strict=True)
@@ -286,14 +293,27 @@ class Chooser:
         return [tried[i] for i in order if near[i]]
 
     def _dice(self) -> tuple[list[int], np.ndarray]:
-        """Return the candidates that were tried, and their Dice on each image that all of them have predicted."""
+        """Return the candidates that were tried, and their Dice, as it will be, on the images that all predicted."""
         tried = self._looked_at
         images = self._compared(tried)
-        return tried, np.array([[self._best_of(index)[1].score(image).dice for image in images] for index in tried])
+        dice = np.array([[self._best_of(index)[1].score(image).dice for image in images] for index in tried])
+        return tried, np.array([with_more_steps(*both) for both in zip(dice, self._growth(tried), strict=True)])
+
+    def _growth(self, indices: Sequence[int]) -> list[float]:
+        """Return what the steps that the budget allows each candidate alone will change: see `selection.select`.
+
+        It is 0 for all of them if it is not known of one.
+        """
+        if any(self._candidates[index].doubling is None for index in indices):
+            return [0.0] * len(indices)
+        alone = [[(index, 1.0)] for index in indices]
+        return [self._missing_steps(chosen, self._final_shares(chosen)).mean for chosen in alone]
 
     def _chosen(self) -> Choice:
         finalists = self._finalists()
-        selection = self._selected(finalists)
+        if not self._course.growth:
+            self._decide(replace(self._course, growth=tuple(self._growth(finalists))))
+        selection = self._selected(finalists, self._course.growth)
         mixture = [(index, weight) for index, weight in zip(finalists, selection.weights, strict=True) if weight]
         alone = [(finalists[selection.single], 1.0)]
         if not self._course.shares:
@@ -326,8 +346,7 @@ class Chooser:
         selection: Selection,
     ) -> bool:
         """Return whether a mixture is better than the best single member with the steps that the budget then allows."""
-        mixed = 1 - np.mean(selection.dice)
-        single = 1 - np.mean(selection.candidates[selection.single])
+        mixed, single = 1 - np.mean(selection.dice), 1 - np.mean(selection.dice_alone)
         of_mixture = mixed * math.exp(self._missing_steps(mixture, shares).mean)
         of_single = single * math.exp(self._missing_steps(alone, self._final_shares(alone)).mean)
         return bool(of_single - of_mixture > WORTH)
@@ -367,15 +386,15 @@ class Chooser:
         affordable = min(1.0, max(0.0, self._remaining) / needed)
         return tuple(max(affordable, self._best_of(index)[0].share) for index, _ in chosen)
 
-    def _selected(self, indices: Sequence[int]) -> Selection:
-        """Choose among some candidates by their best cross-fits."""
+    def _selected(self, indices: Sequence[int], growth: Sequence[float]) -> Selection:
+        """Choose among some candidates by their best cross-fits, and by what more steps will change."""
         results = [self._best_of(index)[1] for index in indices]
         images = []
         for number in self._compared(indices):
             sample, maps = self._task.pairs[number].load(), [result.probability(number) for result in results]
             images.append(Image.of(maps, sample.mask, sample.ignored_pixels))
         costs = [self._estimates.per_image(index) for index in indices] if len(indices) > 1 else [0.0]
-        return select(images, costs)
+        return select(images, costs, growth)
 
     def _mixed_scores(self, chosen: Sequence[tuple[int, float]]) -> Scores:
         """Return the cross-fitted scores of a mixture, at full resolution."""
@@ -396,11 +415,13 @@ class Chooser:
         return trial, self._results[trial]
 
     def _tried(self) -> tuple[Tried, ...]:
+        growth = dict(zip(self._finalists(), self._course.growth, strict=True)) if self._course.growth else {}
         tried = []
         for index in self._looked_at:
             trial, best = self._best_of(index)
             seconds = sum(result.seconds for trial, result in self._results.items() if trial.candidate == index)
-            tried.append(Tried(self._candidates[index].name, trial.share, best.scores, seconds))
+            compared = float(with_more_steps(best.scores.dice, growth[index])) if growth.get(index) else None
+            tried.append(Tried(self._candidates[index].name, trial.share, best.scores, seconds, compared))
         return tuple(tried)
 
     def _skipped(self) -> tuple[tuple[str, str], ...]:

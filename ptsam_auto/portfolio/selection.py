@@ -2,11 +2,14 @@
 
 Selection with few images overfits, so a mixture is chosen only if it is better than the best single member by more
 than one standard error of the difference, paired over the images, and by enough to be worth its longer prediction.
+
+Where the cross-fitted models had fewer steps than the specialist will have, members are compared as they will be: some
+learn late. The error of a mixture changes with its steps as those of its members do, by their weights.
 """
 
 # M members  C classes  N pixels of an image  R rounds
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,52 +58,68 @@ class Selection:
         best_weights: Weights of the mixture with the best mean Dice, whether or not it is clearly better.
         dice: Cross-fitted Dice of each image with these weights.
         single: Index of the best single member.
-        gain: Mean difference between the best mixture and the best single member, Dice, 0 to 1.
+        dice_alone: Cross-fitted Dice of each image with the best single member.
+        gain: Mean difference between the best mixture and the best single member, Dice, 0 to 1, as they will be.
         standard_error: Standard error of this difference, paired over the images.
-        candidates: Dice of each image for everything that was compared: the single members, then the mixtures.
+        candidates: Dice of each image for everything that was compared, as it will be: the single members, then the
+            mixtures.
     """
 
     weights: tuple[float, ...]
     best_weights: tuple[float, ...]
     dice: tuple[float, ...]
     single: int
+    dice_alone: tuple[float, ...]
     gain: float
     standard_error: float
     candidates: tuple[tuple[float, ...], ...]
 
 
-def select(images: Sequence[Image], costs: Sequence[float]) -> Selection:
+def select(images: Sequence[Image], costs: Sequence[float], growth: Sequence[float] | None = None) -> Selection:
     """Choose weights for the members.
 
     Args:
         images: One or more images with foreground.
         costs: Cost of a prediction with each member, in any unit; among equally good members the cheapest is chosen.
+        growth: Logarithm of the factor by which the error, 1 - Dice, of each member will change with the steps that its
+            cross-fitted models did not have; 0 by default.
     """
     members = len(costs)
-    singles = np.array([_dice(images, np.eye(members)[member]) for member in range(members)])
+    of_members = np.zeros(members) if growth is None else np.asarray(growth)
+
+    def dice_of(weights: np.ndarray) -> np.ndarray:
+        return with_more_steps(_dice(images, weights), float(weights @ of_members))
+
+    singles = np.array([dice_of(np.eye(members)[member]) for member in range(members)])
     single = best_single(singles, costs)
-    path, dice_of_path = _greedy(images, single, singles)
+    path, dice_of_path = _greedy(dice_of, single, singles)
     best = int(np.argmax(dice_of_path.mean(axis=1)))
     difference = dice_of_path[best] - singles[single]
     gain, error = float(difference.mean()), standard_error(difference)
-    chosen, dice = np.eye(members)[single], singles[single]
+    chosen = np.eye(members)[single]
     # A gain in one image alone is exactly one standard error, so rounding must not decide.
     if gain > max(error * (1 + 1e-6), WORTH):
         # The smallest mixture that is not clearly worse than the best one.
         for weights, of_mixture in zip(path, dice_of_path, strict=True):
             behind = dice_of_path[best] - of_mixture
             if behind.mean() <= standard_error(behind) and (of_mixture - singles[single]).mean() > WORTH:
-                chosen, dice = weights, of_mixture
+                chosen = weights
                 break
     return Selection(
         weights=tuple(map(float, chosen)),
         best_weights=tuple(map(float, path[best])),
-        dice=tuple(map(float, dice)),
+        dice=tuple(map(float, _dice(images, chosen))),
         single=single,
+        dice_alone=tuple(map(float, _dice(images, np.eye(members)[single]))),
         gain=gain,
         standard_error=error,
         candidates=tuple(tuple(map(float, row)) for row in [*singles, *dice_of_path]),
     )
+
+
+def with_more_steps(dice: np.ndarray | float, growth: float) -> np.ndarray:
+    """Return the Dice, 0 to 1, after the error has changed by a factor with this logarithm."""
+    return np.asarray(1 - (1 - dice) * np.exp(growth))
 
 
 def best_single(dice: np.ndarray, costs: Sequence[float]) -> int:
@@ -120,14 +139,16 @@ def standard_error(differences: np.ndarray) -> float:
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else float("inf")
 
 
-def _greedy(images: Sequence[Image], single: int, singles: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def _greedy(
+    dice_of: Callable[[np.ndarray], np.ndarray], single: int, singles: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Add the member that helps most, again and again. Return the weights and the Dice of each round's mixture."""
     members = len(singles)
     counts = np.eye(members)[single]
     path, dice_of_path = [counts], [singles[single]]
     for _ in range(MAX_ROUNDS - 1):
         mixtures = [counts + np.eye(members)[member] for member in range(members)]
-        dice = [_dice(images, mixture / mixture.sum()) for mixture in mixtures]
+        dice = [dice_of(mixture / mixture.sum()) for mixture in mixtures]
         best = int(np.argmax([of_mixture.mean() for of_mixture in dice]))
         counts = mixtures[best]
         path.append(counts / counts.sum())

@@ -63,7 +63,7 @@ def expectation(
 
     Args:
         chosen: Cross-fitted Dice of each image, for the chosen member or mixture.
-        candidates: The same for everything that was compared.
+        candidates: The same for everything that was compared, as it was compared.
         missing: What the steps are worth that the models of the cross-fit did not have.
         seed: Random seed of the samples.
     """
@@ -73,13 +73,13 @@ def expectation(
     dice = np.asarray(chosen)
     distinct = np.unique(np.asarray(candidates), axis=0)  # Equal candidates leave no choice.
     optimism = _optimism(distinct, seed) if len(distinct) > 1 else 0.0
-    error = 1 - float(dice.mean()) + optimism
+    error = 1 - float(dice.mean())
     smaller = error * float(np.exp(missing.mean))
     of_images = stats.t.ppf((1 + LEVEL) / 2, images - 1) * dice.std(ddof=1) / np.sqrt(images)
     # One more dataset differs from their mean by their deviation, and their mean itself is not known better than this.
     of_one_more = missing.deviation * np.sqrt(1 + 1 / missing.datasets)
     of_steps = stats.t.ppf((1 + LEVEL) / 2, missing.datasets - 1) * smaller * of_one_more
-    half, mean = float(np.hypot(of_images, of_steps)), 1 - smaller
+    half, mean = float(np.hypot(of_images, of_steps)), 1 - smaller - optimism
     return Expected(mean, max(0.0, mean - half), min(1.0, mean + half), optimism, error - smaller)
 
 

@@ -156,6 +156,8 @@ class TriedRecord:
         dice: Mean cross-fitted Dice.
         dice_of_images: Cross-fitted Dice of each image with foreground.
         seconds: Duration of its cross-fits.
+        compared: Mean Dice with which it was compared if that is not the cross-fitted one: as it will be with the steps
+            that the budget allows it alone on all images.
     """
 
     name: str
@@ -163,6 +165,7 @@ class TriedRecord:
     dice: float
     dice_of_images: tuple[float, ...]
     seconds: float
+    compared: float | None = None
 
 
 @dataclass(frozen=True)
