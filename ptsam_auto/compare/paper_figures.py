@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -58,7 +59,7 @@ class _Style:
 
     colour: str
     mark: str
-    line: str
+    line: Literal["-", "--"]
 
 
 def _styles(names: Sequence[str]) -> dict[str, _Style]:
@@ -71,7 +72,7 @@ def _styles(names: Sequence[str]) -> dict[str, _Style]:
     return styles
 
 
-def _mark(style: _Style, label: str, size: float = 6.0, line: str = "") -> Line2D:
+def _mark(style: _Style, label: str, size: float = 6.0, line: Literal["-", "--", ""] = "") -> Line2D:
     """Return an entry of a legend."""
     return Line2D([], [], color=style.colour, marker=style.mark, linestyle=line, markersize=size, label=label)
 

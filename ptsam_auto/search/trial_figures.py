@@ -61,9 +61,10 @@ def write_figures(folder: Path, trials: Sequence[Trial], request: SearchRequest)
 
 def _axes(panels: int = 1, width: float = 7.0) -> tuple[Figure, list[Axes]]:
     """Return a figure of a few panels with one scale of Dice, at most four in a row, so that a page can show it."""
-    rows = -(-panels // MOST_IN_ROW)
+    columns = _in_row(panels)
+    rows = -(-panels // columns)
     figure = Figure(figsize=(width, 3.6 if rows == 1 else 2.8 * rows), layout="constrained")
-    grid = np.atleast_1d(figure.subplots(rows, -(-panels // rows), sharey=True)).ravel().tolist()
+    grid = np.atleast_1d(figure.subplots(rows, columns, sharey=True)).ravel().tolist()
     axes = grid[:panels]
     for unused in grid[panels:]:
         unused.set_visible(False)
@@ -71,6 +72,11 @@ def _axes(panels: int = 1, width: float = 7.0) -> tuple[Figure, list[Axes]]:
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_prop_cycle(color=PALETTE)
     return figure, axes
+
+
+def _in_row(panels: int) -> int:
+    """Return how many panels are in a row; the rows are as long as each other, but for the last."""
+    return -(-panels // -(-panels // MOST_IN_ROW))
 
 
 def _label(path: str) -> str:
@@ -101,12 +107,12 @@ def _history(trials: Sequence[Trial]) -> Figure:
 def _slice(trials: Sequence[Trial], space: Space, paths: Sequence[str]) -> Figure:
     """Draw a scatter plot of Dice for each setting."""
     figure, all_axes = _axes(len(paths), min(10.0, max(4.0, 2.6 * len(paths))))
-    for axes, path in zip(all_axes, paths, strict=True):
+    for number, (axes, path) in enumerate(zip(all_axes, paths, strict=True)):
         for state, marker, of_state in _by_state(trials):
             places = [_place(space, path, trial.configuration[path]) for trial in of_state]
             axes.plot(places, [100 * trial.dice for trial in of_state], marker, label=state)
         _scale(axes, space, path, "x")
-        if axes.get_subplotspec().is_first_col():
+        if number % _in_row(len(paths)) == 0:
             axes.set_ylabel("Dice, %")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=2)
     return figure
