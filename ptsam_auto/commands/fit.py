@@ -3,13 +3,13 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.torch import load_file
@@ -62,6 +62,9 @@ from ptsam_auto.tracking.store import described, how_to_browse, is_wanted
 from ptsam_auto.training.trainer import Curve, SamTrainer, Trained, Trainer
 from ptsam_auto.training.worker_group import WorkerGroup
 
+if TYPE_CHECKING:
+    from ptsam_auto.tracking.live_fit import LiveFit
+
 IN_PROGRESS = "in_progress"  # Subfolder of the output folder with the bank and the checkpoints; deleted at the end.
 MARKER_FILE = "fit.json"  # File that marks that subfolder as created by `fit`.
 MAX_PANELS = 24  # Largest number of images in the report.
@@ -83,7 +86,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
     out = options.out if options.out is not None else Path(f"{options.dataset.resolve().name}-specialist")
     _check_output_folder(out, options.force)
     work = out / IN_PROGRESS
-    with locked_folder(work, MARKER_FILE, "fit", out):
+    with locked_folder(work, MARKER_FILE, "fit", out), ExitStack() as stack:
         pairs, test, understanding, classes = _images(options, terminal)
         device = choose_device(options.device)
         images = [*pairs, *(test.pairs if test else ())]
@@ -96,6 +99,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
         if overlap_warning:
             terminal.say(overlap_warning)
         write_json(work / MARKER_FILE, {"command": "fit", "dataset": str(options.dataset)})
+        live = stack.enter_context(_followed(out, work, pairs, candidates, options, terminal))
         looked_at = sample_of(pairs, MAX_CROSS_FITTED, options.seed)
         if len(looked_at) < len(pairs):
             terminal.say(
@@ -140,7 +144,7 @@ def fit(options: FitOptions, terminal: Terminal) -> artifact.Specialist:
         specialist = artifact.Specialist(model, record, folder=out)
         learned = _learned_of_folds(cross_fits)
         descriptors = _descriptors(specialist, task) if learned else None
-        _finish(out, work, specialist, learned, descriptors, _curves(record, trained), panels, options, terminal)
+        _finish(out, work, specialist, learned, descriptors, _curves(record, trained), panels, live, terminal)
     if options.json:
         terminal.result(json.dumps(_summary(out, specialist.record), indent=2))
     return specialist
@@ -476,7 +480,7 @@ def _finish(
     descriptors: np.ndarray | None,
     curves: Mapping[str, Curve],
     panels: Sequence[Panel],
-    options: FitOptions,
+    live: "LiveFit | None",
     terminal: Terminal,
 ) -> None:
     """Write all files to a temporary folder, log them, then move them to the output folder.
@@ -489,7 +493,7 @@ def _finish(
     record = specialist.record
     artifact.save(ready, specialist, learned, descriptors)
     write_report(ready / REPORT_FILE, out.name, record, curves, panels)
-    logged = _log(out, ready, specialist.record, curves, panels, terminal) if is_wanted(options.track) else None
+    logged = _log(out, ready, specialist.record, curves, panels, live, terminal) if live else None
     for name in reversed(FILES):
         with suppress(FileNotFoundError):
             (out / name).unlink()
@@ -534,12 +538,40 @@ def _say_scores(record: SpecialistRecord, terminal: Terminal) -> None:
         )
 
 
+@contextmanager
+def _followed(
+    out: Path,
+    work: Path,
+    pairs: Sequence[Pair],
+    candidates: Sequence[Candidate],
+    options: FitOptions,
+    terminal: Terminal,
+) -> Iterator["LiveFit | None"]:
+    """Show the fit in MLflow while the `with` block runs, if that is wanted; an error ends the run as failed."""
+    if not is_wanted(options.track):
+        yield None
+        return
+    from ptsam_auto.tracking.live_fit import LiveFit
+
+    names = [candidate.name for candidate in candidates]
+    live = LiveFit(out.resolve().name, work, names, options.dataset.name, fingerprint(pairs))
+    live.start()
+    if live.problem:
+        terminal.say(f"MLflow cannot be reached ({live.problem}). The run is logged at the end, if it can be then.")
+    try:
+        yield live
+    except BaseException as error:
+        live.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+
+
 def _log(
     out: Path,
     ready: Path,
     record: SpecialistRecord,
     curves: Mapping[str, Curve],
     panels: Sequence[Panel],
+    live: "LiveFit",
     terminal: Terminal,
 ) -> str | None:
     """Log the run to MLflow. Return how to view it, or None if the logging failed."""
@@ -548,7 +580,7 @@ def _log(
     terminal.say("Logging the run to MLflow ...")
     try:
         pictures = {panel.name: panel.side_by_side for panel in panels}
-        uri = log_fit(out.resolve().name, ready, record, curves, pictures)
+        uri = log_fit(out.resolve().name, ready, record, curves, pictures, live.finish())
     except Exception as error:  # MLflow and its stores have no common error type.
         terminal.say(f"Logging to MLflow failed ({described(error)}). The specialist is not affected.")
         return None

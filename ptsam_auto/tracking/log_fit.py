@@ -1,4 +1,7 @@
-"""Logs a finished fit to MLflow: parameters, curves, scores, report, and the specialist as a registered model."""
+"""Logs a finished fit to MLflow: parameters, curves, scores, report, and the specialist as a registered model.
+
+While the fit ran, `live_fit` has opened its runs and shown what there was; they are completed here.
+"""
 
 import io
 import re
@@ -14,14 +17,12 @@ import numpy as np
 
 from ptsam_auto.data.render import render_example
 from ptsam_auto.specialist.record import MemberRecord, SpecialistRecord
-from ptsam_auto.tracking.run_group import NAME, PARENT, dataset_input
+from ptsam_auto.tracking.curves import curve_metrics
+from ptsam_auto.tracking.live_fit import EXPERIMENT, LiveRuns
+from ptsam_auto.tracking.run_group import NAME, NOTE, PARENT, dataset_input
 from ptsam_auto.tracking.store import METRICS_PER_CALL, allowed_name, experiment_id, load_mlflow
 
-EXPERIMENT = "ptsam-auto"
-NOTE = "mlflow.note.content"  # the tag of a run's description
 CROSS_FITTED = "dice/cross_fitted"
-# Our names of the columns of a learning curve; "dice" there is a loss.
-CURVES = {"loss": "loss/total", "cross_entropy": "loss/cross_entropy", "dice": "loss/dice"}
 EXAMPLE_SIDE = 64  # side of the image that is logged as an example of an input, px; a rendered one, not the user's
 
 
@@ -31,6 +32,7 @@ def log_fit(
     record: SpecialistRecord,
     curves: Mapping[str, Mapping[str, Sequence[float]]],
     overlays: dict[str, np.ndarray],
+    live: LiveRuns | None = None,
 ) -> str:
     """Log a specialist. It is called once after the training, so a slow server does not slow down the training.
 
@@ -43,6 +45,7 @@ def log_fit(
         curves: Learning curve of each member: the column "step", and one column per quantity. Each member is a child
             run; so is each member of the portfolio that was tried and not chosen.
         overlays: Pictures by name, H W 3 uint8.
+        live: The runs that were opened while the fit ran; None if there are none.
 
     Returns:
         Address of the tracking server or file.
@@ -64,15 +67,18 @@ def log_fit(
         "ptsam.dataset_fingerprint": record.data.fingerprint,
         **{f"ptsam.version.{package}": version for package, version in record.versions.items()},
     }
-    run_id = client.create_run(experiment, start, tags, name).info.run_id
+    run_id = live.parent if live else client.create_run(experiment, start, tags, name).info.run_id
     with _failed_on_error(client, run_id):
-        inputs = [dataset_input(record.data.folder, record.data.fingerprint, "training and cross-fitting")]
-        client.log_inputs(run_id, inputs)
+        if live:
+            client.log_batch(run_id, tags=_tags(tags))
+        else:
+            inputs = [dataset_input(record.data.folder, record.data.fingerprint, "training and cross-fitting")]
+            client.log_inputs(run_id, inputs)
         parameters = {"members": _names(record), "seed": record.seed, "device": record.cost.device}
         if len(record.members) == 1:
             parameters |= _parameters(record.members[0])
         _log(client, run_id, parameters, _constants(_scores(record) | _cost(record), end))
-        _log_members(client, experiment, run_id, start, record, curves)
+        _log_members(client, experiment, live or LiveRuns(run_id), start, record, curves)
         for number, (title, picture) in enumerate(overlays.items(), start=1):
             # A key, and not a file, so that the pictures are seen on the page of the run.
             key = f"overlays/{number:02} {re.sub(r'[^a-zA-Z0-9_. -]', '_', title)}"
@@ -100,24 +106,31 @@ def _failed_on_error(client: Any, run_id: str) -> Iterator[None]:  # noqa: ANN40
 def _log_members(
     client: Any,  # noqa: ANN401 - MLflow's
     experiment: str,
-    parent: str,
+    runs: LiveRuns,
     start: int,
     record: SpecialistRecord,
     curves: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> None:
-    """Log a child run for each member that was tried or chosen; they were tried one after another from `start` on."""
+    """Log a child run for each member that was tried or chosen, unless it is there already.
+
+    Without runs that were opened before, they are shown as tried one after another from `start` on.
+    """
     chosen = {member.name: member for member in record.members}
     tried = {member.name: member for member in record.choice.tried} if record.choice else {}
     for name in dict.fromkeys([*tried, *chosen]):
         end = start + int(1000 * tried[name].seconds) if name in tried else start + int(1000 * record.cost.seconds)
-        tags: dict[str, Any] = {NAME: name, PARENT: parent, "ptsam.chosen": name in chosen}
+        end = runs.ended.get(name, end)
+        tags: dict[str, Any] = {NAME: name, PARENT: runs.parent, "ptsam.chosen": name in chosen}
         if name in chosen:
             tags["ptsam.weight"] = chosen[name].weight
             if (backbone := chosen[name].backbone) is not None:
                 tags["ptsam.backbone_sha256"] = backbone.sha256
-        child = client.create_run(experiment, start, dict(_text(tags)), name).info.run_id
+        if child := runs.children.get(name):
+            client.log_batch(child, tags=_tags(tags))
+        else:
+            child = client.create_run(experiment, start, dict(_text(tags)), name).info.run_id
         with _failed_on_error(client, child):
-            metrics = _curve_metrics(curves.get(name, {}), end)
+            metrics = curve_metrics(curves.get(name, {}), end, after=runs.steps.get(name, 0))
             if name in tried:
                 found = {CROSS_FITTED: tried[name].dice, "cross_fitted_images": len(tried[name].dice_of_images)}
                 metrics += _constants({**found, "cost/seconds": tried[name].seconds}, end)
@@ -228,21 +241,16 @@ def _parameters(member: MemberRecord) -> dict[str, Any]:
     }
 
 
-def _curve_metrics(curve: Mapping[str, Sequence[float]], time_ms: int) -> list[Any]:
-    from mlflow.entities import Metric
-
-    return [
-        Metric(CURVES.get(key, key), value, time_ms, int(step))
-        for key, column in curve.items()
-        if key != "step"
-        for value, step in zip(column, curve["step"], strict=True)
-    ]
-
-
 def _constants(values: Mapping[str, float], time_ms: int) -> list[Any]:
     from mlflow.entities import Metric
 
     return [Metric(key, float(value), time_ms, 0) for key, value in values.items()]
+
+
+def _tags(values: Mapping[str, Any]) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(*pair) for pair in _text(values)]
 
 
 def _text(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from ptsam_auto.experiment.work_folder import Origin
 from ptsam_auto.tracking.store import allowed_name, experiment_id, load_mlflow
 
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
+NOTE = "mlflow.note.content"  # the tag of a run's description
 
 
 def dataset_input(name: str, fingerprint: str, context: str) -> Any:  # noqa: ANN401 - MLflow's

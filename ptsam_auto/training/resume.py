@@ -38,6 +38,15 @@ def save(path: Path, training: Training, curve: list[EpochReport], key: str) -> 
     write_bytes(path, serialise(tensors, metadata=about))
 
 
+def curve_of(path: Path) -> list[EpochReport]:
+    """Return the curve in a saved state, to look at it while the training goes on; [] if the file is not readable."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _curve(file.metadata() or {})
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+        return []
+
+
 def load(path: Path, training: Training, key: str) -> list[EpochReport]:
     """Load a saved state into a new training and return its curve.
 
@@ -54,7 +63,7 @@ def load(path: Path, training: Training, key: str) -> list[EpochReport]:
         if about.pop(CHECKSUM, None) != _checksum(tensors, about):
             return []
         step = int(about["step"])
-        curve = [EpochReport(**report) for report in json.loads(about["curve"])]
+        curve = _curve(about)
         states = {name: _state(name, parameter, tensors) for name, parameter in parameters.items()}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return []
@@ -65,6 +74,10 @@ def load(path: Path, training: Training, key: str) -> list[EpochReport]:
                 training.optimiser.state[parameter] = states[name]
     training.step = step
     return curve
+
+
+def _curve(about: Mapping[str, str]) -> list[EpochReport]:
+    return [EpochReport(**report) for report in json.loads(about["curve"])]
 
 
 def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
