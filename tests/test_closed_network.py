@@ -1,7 +1,6 @@
 """The main job needs no network: it runs where there is none, without looking for one and without waiting for one."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.namespaces import runs
 from tests.toys import write_folder
 
 # A new network has a loopback that is down; `ip` is not on every machine.
@@ -22,18 +22,10 @@ COMMAND = "from ptsam_auto.cli import main; main()"
 FEW = ["--set", "recipe.epochs=1", "--set", "recipe.steps_per_epoch=2", "--set", "recipe.views=2"]
 
 
-def is_allowed():
-    if shutil.which("unshare") is None:
-        return False
-    return (
-        subprocess.run(["unshare", "-rn", sys.executable, "-c", UP, "/bin/true"], capture_output=True).returncode == 0
-    )
-
-
 @pytest.fixture
 def closed(tmp_path):
     """Run Python where no other machine can be reached; returns standard error and what was looked for."""
-    if not is_allowed():
+    if not runs("unshare", "-rn", sys.executable, "-c", UP, "/bin/true"):
         pytest.skip("no namespaces for networks here")
     calls = tmp_path / "calls.txt"
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.faults.scenes import FIT, SCENES, Scene, lab
+from tests.namespaces import runs
 
 ROOT = Path(__file__).parents[2]
 IN_A_NAMESPACE = ["unshare", "--map-root-user", "--mount"]
@@ -44,10 +45,7 @@ class OnSmallDisk:
 
 def is_allowed() -> bool:
     """Return whether this machine lets us mount a disk of our own."""
-    if shutil.which("unshare") is None:
-        return False
-    tried = [*IN_A_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return subprocess.run(tried, capture_output=True, check=False).returncode == 0
+    return runs(*IN_A_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt")
 
 
 def on_small_disk(scene: Scene, kilobytes: int) -> OnSmallDisk:

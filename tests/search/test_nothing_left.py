@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.namespaces import runs
 from tests.search.toys import YAML
 from tests.toys import write_folder
 
@@ -35,15 +35,10 @@ print(json.dumps({"code": done.returncode, "processes": words, "memory": os.list
 IN_A_NAMESPACE = ["unshare", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"]
 
 
-def is_allowed():
-    mount = [*IN_A_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]
-    return (
-        shutil.which("unshare") is not None and subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not is_allowed(), reason="no namespaces for processes here")
+@pytest.mark.skipif(
+    not runs(*IN_A_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"), reason="no namespaces for processes here"
+)
 def test_a_search_of_many_trials_leaves_nothing_behind(toy, tmp_path):
     write_folder(tmp_path / "discs", 5)
     space = YAML.replace("trials: 4", f"trials: {TRIALS}").replace("recipe.epochs: 4", "recipe.epochs: 1")
