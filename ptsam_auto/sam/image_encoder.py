@@ -9,6 +9,7 @@ from segment_anything.modeling.image_encoder import Attention, get_rel_pos, wind
 from torch import Tensor
 from torch.nn import functional as F
 
+from ptsam_auto.sam.attention import attend
 from ptsam_auto.sam.precision import lower_precision
 from ptsam_auto.sam.tiny_vit import TinyVit
 
@@ -104,9 +105,7 @@ def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> 
         key = torch.cat([prompt_key, key], dim=2)
         value = torch.cat([kv_2HPC[1].expand(W, -1, -1, -1).to(value.dtype), value], dim=2)
 
-    # The memory-efficient kernels require values and keys of the same width.
-    value = F.pad(value, (0, n + m))
-    attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)[..., : D // H]
+    attended = attend(query, key, value, scale=1.0)
     return attention.proj(attended.transpose(1, 2).reshape(W, n, m, D))
 
 

@@ -18,6 +18,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptsam_auto.sam.attention import attend
 from ptsam_auto.sam.pixels import Pixels
 
 FEATURES = 64  # G: patches per side of the last stage, in every SAM with this encoder
@@ -260,9 +261,10 @@ class WindowAttention(nn.Module):
         B, h, w, D = x_BhwD.shape
         n, H = self.side, self.heads
         rows, columns = -(-h // n), -(-w // n)
-        grid = x_BhwD.new_empty(B, rows * n, columns * n, 3 * D)
+        projected = self.qkv(self.norm(x_BhwD))
+        grid = projected.new_empty(B, rows * n, columns * n, 3 * D)
         grid[:] = self.qkv(self.norm(x_BhwD.new_zeros(D)))
-        grid[:, :h, :w] = self.qkv(self.norm(x_BhwD))
+        grid[:, :h, :w] = projected
         windows = grid.view(B, rows, n, columns, n, 3 * D).transpose(2, 3).reshape(-1, n * n, 3, H, D // H)
         query, key, value = windows.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.bias_HNN
@@ -271,26 +273,13 @@ class WindowAttention(nn.Module):
             with torch.autocast(x_BhwD.device.type, enabled=False):
                 kv_2HPC = self.qkv(self.norm(prompts_PD)).reshape(-1, 3, H, D // H).permute(1, 2, 0, 3)[1:]
             key, value = (
-                torch.cat([of_prompts.expand(of_patches.shape[0], -1, -1, -1), of_patches], dim=2)
+                torch.cat([of_prompts.expand(len(of_patches), -1, -1, -1).to(of_patches.dtype), of_patches], dim=2)
                 for of_prompts, of_patches in zip(kv_2HPC, (key, value), strict=True)
             )
             bias = F.pad(bias, (len(prompts_PD), 0))
-        attended = _attended(query, key, value, bias.expand(query.shape[0], -1, -1, -1))
+        attended = attend(query, key, value, (D // H) ** -0.5, bias)
         attended = attended.transpose(1, 2).reshape(B, rows, columns, n, n, D).transpose(2, 3)
         return self.proj(attended.reshape(B, rows * n, columns * n, D)[:, :h, :w])
-
-
-def _attended(query_WHNC: Tensor, key_WHMC: Tensor, value_WHMC: Tensor, bias_WHNM: Tensor) -> Tensor:
-    """Return the attention inside windows, W H N C.
-
-    For gradients on a CPU it is computed in float32 even where the encoder has a lower precision: in bfloat16 PyTorch's
-    gradient of such small windows takes two and a half times as long.
-    """
-    if query_WHNC.is_cuda or not (torch.is_grad_enabled() and key_WHMC.requires_grad):
-        return F.scaled_dot_product_attention(query_WHNC, key_WHMC, value_WHMC, attn_mask=bias_WHNM)
-    with torch.autocast(query_WHNC.device.type, enabled=False):
-        query, key, value = query_WHNC.float(), key_WHMC.float(), value_WHMC.float()
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias_WHNM)
 
 
 def _all_at_once(x: Tensor) -> bool:
