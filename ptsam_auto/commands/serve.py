@@ -33,15 +33,15 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
     fit = fit_command(options, training, options.out) if training else None
     if options.out is not None and training is None:
         raise ConfigError("--out has no effect without a folder to train on. Add --training-images DIR.")
-    listener = server.listening(options.host, options.port)
-    shelf = Shelf(options.backbone, options.device)
-    with terminal.bar("Loading") as update:
-        for done, folder in enumerate(options.specialists):
-            update(done, len(options.specialists))
-            shelf.add(local_folder(folder))
-        update(len(options.specialists), len(options.specialists))
-    say_address(terminal, server.address_of(listener, options.host), token)
-    server.run(Site(shelf, limits_of(options), training, fit=fit), listener, options.host, token)
+    with server.listening(options.host, options.port) as listener:
+        shelf = Shelf(options.backbone, options.device)
+        with terminal.bar("Loading") as update:
+            for done, folder in enumerate(options.specialists):
+                update(done, len(options.specialists))
+                shelf.add(local_folder(folder))
+            update(len(options.specialists), len(options.specialists))
+        say_address(terminal, server.address_of(listener, options.host), token)
+        server.run(Site(shelf, limits_of(options), training, fit=fit), listener, options.host, token)
 
 
 def limits_of(options: PageOptions) -> Limits:

@@ -38,6 +38,21 @@ def decided(probability: np.ndarray, threshold: float = DEFAULT_THRESHOLD) -> np
     return np.where(largest > threshold * (largest + background), most + 1, 0).astype(np.uint8)
 
 
+def share_of_class(probability: np.ndarray, number: int) -> np.ndarray:
+    """Return a map of one of several classes, H W, 0 to 1, that is above any threshold where `decided` gives the class.
+
+    It is p / (p + background) where the class is the most probable of all classes, and 0 elsewhere.
+
+    Args:
+        probability: Probability of each class, C H W, 0 to 1.
+        number: Number of the class, from 1.
+    """
+    own = probability[number - 1]
+    background = np.clip(1 - probability.sum(axis=0, dtype=np.float32), 0, 1)
+    share = own / np.maximum(own + background, np.finfo(np.float32).tiny)
+    return np.where(probability.argmax(axis=0) == number - 1, share, 0).astype(np.float32)
+
+
 def masks_of(mask: np.ndarray, classes: int) -> list[np.ndarray]:
     """Return the mask of each class, H W, bool, in the order of their numbers.
 

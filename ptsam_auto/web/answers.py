@@ -21,7 +21,8 @@ from ptsam_auto.objects.exports import Coco, write_geojson, write_rois
 from ptsam_auto.objects.label_files import write_labels
 from ptsam_auto.objects.measures import Page, rows_of_objects
 from ptsam_auto.objects.pixel_size import PixelSize
-from ptsam_auto.objects.separation import ObjectSettings, separated
+from ptsam_auto.objects.separation import ObjectSettings, separated_classes
+from ptsam_auto.specialist.report import class_palette
 
 Form = Literal["mask", "labels", "geojson", "imagej", "coco", "csv"]
 """The forms of a mask as a file."""
@@ -35,7 +36,7 @@ ENDINGS: dict[str, tuple[str, str]] = {
     "probability": ("_probability.tif", "image/tiff"),
 }
 STEPS = 256  # of the probability in the page, see `in_steps`
-CLASS = "foreground"
+FOREGROUND = "foreground"  # name of a single class in the files of other programs
 
 
 @dataclass(frozen=True)
@@ -59,23 +60,32 @@ class Drawn:
 
     Args:
         name: Name of the image.
-        mask: Mask, H W, bool.
+        mask: Mask, H W, bool, or the numbers of several classes.
         settings: How its objects are separated.
         pixel_size: Size of a pixel, or None.
+        classes: Names of several classes, in the order of their numbers; () if the mask is of one.
+        class_name: Name of that one.
     """
 
     name: str
     mask: np.ndarray
     settings: ObjectSettings
     pixel_size: PixelSize | None = None
+    classes: tuple[str, ...] = ()
+    class_name: str = FOREGROUND
+
+    def page(self) -> Page:
+        """Return the objects."""
+        labels, class_of = separated_classes(self.mask, len(self.classes), self.settings)
+        return Page(self.name, labels, pixel_size=self.pixel_size, classes=self.classes, class_of=class_of)
 
 
 def as_file(drawn: Drawn, form: Form) -> Answer:
     """Return a mask, or its objects, as a file."""
     ending, kind = ENDINGS[form]
     if form == "mask":
-        return Answer(f"{drawn.name}{ending}", kind, png(drawn.mask.astype(np.uint8) * 255))
-    page = Page(drawn.name, separated(drawn.mask, drawn.settings), pixel_size=drawn.pixel_size)
+        return Answer(f"{drawn.name}{ending}", kind, _mask_png(drawn))
+    page = drawn.page()
     if form == "csv":
         return Answer(f"{drawn.name}{ending}", kind, _table(page))
     with tempfile.TemporaryDirectory(prefix="ptsam-auto-") as folder:
@@ -84,11 +94,11 @@ def as_file(drawn: Drawn, form: Form) -> Answer:
             case "labels":
                 write_labels(path, [page.labels], Pages(), drawn.pixel_size)
             case "geojson":
-                write_geojson(path, page, rows_of_objects(page), CLASS)
+                write_geojson(path, page, rows_of_objects(page), drawn.class_name)
             case "imagej":
                 write_rois(path, [page])
             case "coco":
-                coco = Coco([CLASS])
+                coco = Coco(drawn.classes or [drawn.class_name])
                 coco.add(page, drawn.name)
                 coco.write(path)
         return Answer(f"{drawn.name}{ending}", kind, path.read_bytes())
@@ -110,7 +120,7 @@ def compressed_runs(mask: np.ndarray) -> dict[str, Any]:
 
 def summary(drawn: Drawn) -> dict[str, Any]:
     """Return the objects of a mask: their number, their areas, and how much of the image they cover."""
-    labels = separated(drawn.mask, drawn.settings)
+    labels = drawn.page().labels
     areas = np.bincount(labels.ravel())[1:]
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     return {
@@ -126,6 +136,17 @@ def png(pixels: np.ndarray) -> bytes:
     """Return an image (H W or H W 3, uint8) as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _mask_png(drawn: Drawn) -> bytes:
+    """Return the mask as `predict` writes it: 0 and 255, or the numbers of several classes with a palette."""
+    if not drawn.classes:
+        return png(drawn.mask.astype(np.uint8) * 255)
+    picture = Image.fromarray(drawn.mask.astype(np.uint8))
+    picture.putpalette(class_palette())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

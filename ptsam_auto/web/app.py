@@ -89,6 +89,7 @@ def _about(site: Site) -> About:
                 expected_dice=expected.dice if expected else None,
                 smallest=record.objects.smallest,
                 largest_hole=record.objects.largest_hole,
+                classes=list(record.classes),
             )
         )
     return About(

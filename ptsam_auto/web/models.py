@@ -23,6 +23,7 @@ class SpecialistInfo(BaseModel):
     expected_dice: float | None = Field(description="Expected Dice on new images, 0 to 1.")
     smallest: int = Field(description="Area in px below which an object is removed.")
     largest_hole: int = Field(description="Area in px below which a hole is filled.")
+    classes: list[str] = Field(description="Names of several classes, in the order of their numbers; empty for one.")
 
 
 class About(BaseModel):
@@ -59,6 +60,7 @@ class Prediction(BaseModel):
 
     name: str
     specialist: str
+    shown_class: str | None = Field(description="The class whose probability this is, or null for a single class.")
     page: int
     pages: int
     width: int

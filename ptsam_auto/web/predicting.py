@@ -1,15 +1,19 @@
 """The part of the API that predicts: masks of images, and the objects of masks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
+import numpy as np
 from fastapi import APIRouter, File, HTTPException, Query, Response, UploadFile
 
 from ptsam_auto.data.names import stem
+from ptsam_auto.metrics.classes import decided, share_of_class
 from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
 from ptsam_auto.objects.separation import NOT_LEARNED, ObjectSettings
+from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.calibration import confidence
 from ptsam_auto.specialist.masks import reading_of
 from ptsam_auto.specialist.uncertainty import as_pixels, assess
@@ -29,6 +33,14 @@ MaskPart = Annotated[
 ]
 SpecialistName = Annotated[
     str | None, Query(description="Name of the specialist. Default: that of the last fit, or else the first.")
+]
+ClassName = Annotated[
+    str | None,
+    Query(
+        alias="class",
+        description="One class of a specialist with several. Default: the first for view, rle and probability; all "
+        "classes for the others, where a mask has their numbers.",
+    ),
 ]
 PageNumber = Annotated[int, Query(description="Page of a stack, counted from 0.", ge=0)]
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -68,14 +80,16 @@ def router(site: Site) -> APIRouter:
             0.5
         ),
         page: PageNumber = 0,
+        class_name: ClassName = None,
         uncertainty: Annotated[bool, Query(description="Also compute the uncertainty; only with answer=view.")] = False,
     ) -> Any:  # noqa: ANN401 - JSON or a file
         """Predict the mask of one image, or of one page of a stack."""
         offered = chosen(site, specialist)
+        check_class(offered, class_name)
         if uncertainty and not offered.has_folds:
             raise HTTPException(422, f"{offered.name} has no models of a cross-fit, so no uncertainty.")
         made = await site.work.run(
-            predicted, site, offered, image.file, image.filename, page, answer, threshold, uncertainty
+            predicted, site, offered, image.file, image.filename, page, answer, threshold, class_name, uncertainty
         )
         return as_response(made) if isinstance(made, Answer) else made
 
@@ -85,6 +99,9 @@ def router(site: Site) -> APIRouter:
         specialist: SpecialistName = None,
         answer: Annotated[OfMask, Query(description="json: number and areas; the others as for predict.")] = "json",
         name: Annotated[str, Query(description="Name of the image, for the name of the file.")] = "mask",
+        class_name: Annotated[
+            str, Query(alias="class", description="Name of the class in the files of other programs.", max_length=200)
+        ] = answers.FOREGROUND,
         smallest: Annotated[
             int | None, Query(description="Area in px below which an object is removed. Default: learned.", ge=0)
         ] = None,
@@ -102,7 +119,7 @@ def router(site: Site) -> APIRouter:
             learned.largest_hole if largest_hole is None else largest_hole,
         )
         size = PixelSize(pixel_width, pixel_height) if pixel_width and pixel_height else None
-        made = await site.work.run(measured, site, mask.file, answer, name, settings, size)
+        made = await site.work.run(measured, site, mask.file, answer, name, class_name, settings, size)
         return as_response(made) if isinstance(made, Answer) else made
 
     return routes
@@ -117,6 +134,14 @@ def chosen(site: Site, name: str | None) -> Offered:
     return offered
 
 
+def check_class(offered: Offered, name: str | None) -> None:
+    """Raise HTTPException if the specialist has no such class."""
+    classes = offered.specialist.classes
+    if name is not None and name not in classes:
+        there = f"There are: {', '.join(classes)}" if classes else "It finds a single class without a name"
+        raise HTTPException(404, f"{offered.name} has no class {name}. {there}.")
+
+
 def predicted(
     site: Site,
     offered: Offered,
@@ -125,6 +150,7 @@ def predicted(
     page: int,
     answer: Wanted,
     threshold: float,
+    class_name: str | None,
     uncertainty: bool,
 ) -> Answer | dict[str, Any]:
     """Predict a page of an uploaded image, in the form that is asked for.
@@ -139,22 +165,41 @@ def predicted(
             about = {"name": image.name, "page": page, "pages": image.pages}
             about |= {"image": answers.encoded(answers.png(image.pixels))}
             about |= {"pixel_size": {"width": size.width, "height": size.height} if size else None}
-            return about | shown(offered, lambda: image.pixels, uncertainty=uncertainty)
+            return about | shown(offered, lambda: image.pixels, class_name, uncertainty=uncertainty)
         probability = specialist.probability(image.pixels)
+        of_one, map_of_one = of_one_class(specialist, probability, class_name)
         if answer == "probability":
-            return answers.probability_file(image.name, probability)
-        mask = probability > threshold
+            return answers.probability_file(image.name, map_of_one)
         if answer == "rle":
-            return answers.compressed_runs(mask)
-        return answers.as_file(Drawn(image.name, mask, specialist.record.objects, size), answer)
+            return answers.compressed_runs(map_of_one > threshold)
+        drawn = Drawn(image.name, map_of_one > threshold, specialist.record.objects, size)
+        if specialist.classes and class_name is None:
+            drawn = replace(drawn, mask=decided(probability, threshold), classes=specialist.classes)
+        elif of_one is not None:
+            drawn = replace(drawn, class_name=of_one)
+        return answers.as_file(drawn, answer)
 
 
-def shown(offered: Offered, read: Callable[[], Any], *, uncertainty: bool) -> dict[str, Any]:
+def of_one_class(specialist: Specialist, probability: np.ndarray, name: str | None) -> tuple[str | None, np.ndarray]:
+    """Return the name of a class, by default the first, and its map, H W; None and the map itself for a single class.
+
+    The map of one of several classes is that of `share_of_class`, so a threshold gives the mask that `predict` gives.
+    """
+    if not specialist.classes:
+        return None, probability
+    name = specialist.classes[0] if name is None else name
+    return name, share_of_class(probability, specialist.classes.index(name) + 1)
+
+
+def shown(
+    offered: Offered, read: Callable[[], Any], class_name: str | None = None, *, uncertainty: bool
+) -> dict[str, Any]:
     """Return the prediction of an image as the page needs it.
 
     Args:
         offered: The specialist.
         read: Returns the image, H W 3, uint8, RGB, as the specialist reads it.
+        class_name: One of several classes. Default: the first.
         uncertainty: Whether the uncertainty is computed too.
     """
     pixels, specialist = read(), offered.specialist
@@ -164,12 +209,14 @@ def shown(offered: Offered, read: Callable[[], Any], *, uncertainty: bool) -> di
         probability, unsure = assessment.probability, answers.packed(as_pixels(assessment.uncertainty))
     else:
         probability = specialist.probability(pixels)
+    shown_class, of_one = of_one_class(specialist, probability, class_name)
     line = specialist.record.scores.calibration
     return {
         "specialist": offered.name,
         "width": pixels.shape[1],
         "height": pixels.shape[0],
-        "probability": answers.packed(answers.in_steps(probability)),
+        "shown_class": shown_class,
+        "probability": answers.packed(answers.in_steps(of_one)),
         "uncertainty": unsure,
         "expected_dice": line.expected_dice(confidence(probability)) if line else None,
         "expected_dice_error": line.error if line else None,
@@ -177,13 +224,19 @@ def shown(offered: Offered, read: Callable[[], Any], *, uncertainty: bool) -> di
 
 
 def measured(
-    site: Site, content: BinaryIO, answer: OfMask, name: str, settings: ObjectSettings, size: PixelSize | None
+    site: Site,
+    content: BinaryIO,
+    answer: OfMask,
+    name: str,
+    class_name: str,
+    settings: ObjectSettings,
+    size: PixelSize | None,
 ) -> Answer | dict[str, Any]:
     """Return the objects of a mask in the form that is asked for; raises DatasetError if the mask cannot be used."""
     mask = mask_from(content.read(), site.limits.pixels)
     if answer == "rle":
         return answers.compressed_runs(mask)
-    drawn = Drawn(stem(Path(safe_name(name))), mask, settings, size)
+    drawn = Drawn(stem(Path(safe_name(name))), mask, settings, size, class_name=class_name)
     return answers.summary(drawn) if answer == "json" else answers.as_file(drawn, answer)
 
 

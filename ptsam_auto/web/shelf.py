@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptsam_auto.errors import ConfigError, SpecialistError
+from ptsam_auto.errors import ConfigError
 from ptsam_auto.specialist.artifact import Specialist, load_descriptors, load_specialist
 from ptsam_auto.specialist.layout import FOLDS_FILE
 
@@ -63,18 +63,13 @@ class Shelf:
 
         Raises:
             ConfigError: Another one has this name.
-            SpecialistError: See `load_specialist`; or it finds several classes.
+            SpecialistError: See `load_specialist`.
         """
         name = folder.resolve().name
         if name in self._offered:
             raise ConfigError(f"Two specialists are called {name}. Rename the folder of one of them.")
         folds = (folder / FOLDS_FILE).is_file()
         specialist = load_specialist(folder, backbone=self.backbone, device=self.device, folds=folds)
-        if specialist.classes:
-            raise SpecialistError(
-                f"{folder} finds several classes ({', '.join(specialist.classes)}), but the page shows one.\n"
-                "Use ptsam-auto predict, or fit a specialist for one of them with --class NAME."
-            )
         descriptors = load_descriptors(folder, specialist.record) if folds else None
         self._offered[name] = Offered(name, specialist, descriptors)
         if chosen or self._chosen is None:

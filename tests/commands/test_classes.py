@@ -1,6 +1,7 @@
 """From a folder with several classes to masks, objects and files of other programs."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,13 +10,13 @@ import tifffile
 from PIL import Image
 
 from ptsam_auto import evaluate, fit, load_specialist, predict_folder
+from ptsam_auto.commands.annotate import annotate
 from ptsam_auto.commands.export import export
-from ptsam_auto.commands.options import ExportOptions
+from ptsam_auto.commands.options import AnnotateOptions, ExportOptions
 from ptsam_auto.errors import ConfigError, OutputError, SpecialistError
 from ptsam_auto.onnx.runtime import OnnxSpecialist
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.web.pairs_folder import PairsFolder
-from ptsam_auto.web.shelf import Shelf
 from tests.toys import PROMPTS, sample
 
 QUICK = {"recipe.epochs": 3, "recipe.steps_per_epoch": 2, "recipe.views": 2}
@@ -87,8 +88,13 @@ def test_three_numbers_a_pixel_become_masks_objects_and_files_of_other_programs(
 
     scores = evaluate("scenes-specialist", folder)
     assert len(scores.of_classes) == 2
-    with pytest.raises(SpecialistError, match=r"finds several classes \(disc, bar\), but the page shows one"):
-        Shelf().add(tmp_path / "scenes-specialist")
+    options = AnnotateOptions(tmp_path / "unpainted", specialist=tmp_path / "scenes-specialist", port=0)
+    (tmp_path / "unpainted").mkdir()
+    shutil.copy(folder / "images" / "scene0.png", tmp_path / "unpainted")
+    with pytest.raises(
+        SpecialistError, match=r"finds several classes \(disc, bar\), but masks of one class are painted"
+    ):
+        annotate(options, Terminal.silent())
     with pytest.raises(OutputError, match="has several classes"):
         PairsFolder(folder)
 

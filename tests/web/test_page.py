@@ -185,6 +185,37 @@ def test_a_specialist_is_tried_corrected_saved_and_fitted_again(browser, made, t
         assert page.locator("#specialist option").all_inner_texts() == ["made", "again"]
 
 
+def test_each_class_of_a_specialist_is_shown_with_corrections_of_its_own(browser, of_classes, tmp_path):
+    numbers = load_specialist(of_classes).predict(sample(20).image)
+    with serving(Site(shelf(of_classes), training=PairsFolder(tmp_path / "more"))) as address:
+        with opened(browser, address) as page:
+            page.set_input_files("#files", images(tmp_path, 20))
+            page.locator("#expected", has_text="Expected").wait_for()
+            assert page.locator("#class option").all_inner_texts() == ["disc", "bar"]
+            assert np.array_equal(mask_of(page), numbers == 1)
+            stroke(page, (10, 40), (30, 40))
+            painted = mask_of(page)
+            assert painted[40, 12:28].all()
+            page.select_option("#class", "bar")
+            page.locator("#busy").wait_for(state="hidden")
+            assert np.array_equal(mask_of(page), numbers == 2)
+            assert page.locator("#save").is_disabled(), "masks of one class are saved"
+            page.select_option("#class", "disc")
+            page.locator("#busy").wait_for(state="hidden")
+            assert np.array_equal(mask_of(page), painted)
+            page.select_option("#format", "geojson")
+            with page.expect_download() as download:
+                page.click("#download")
+            places = json.loads(download.value.path().read_text())["features"]
+            assert {one["properties"]["classification"]["name"] for one in places} == {"disc"}
+        with opened(browser, address, "phone", "dark") as page:
+            page.set_input_files("#files", images(tmp_path, 20))
+            page.locator("#expected", has_text="Expected").wait_for()
+            assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["phone"][0]
+            page.locator("#class").scroll_into_view_if_needed()
+            page.screenshot(path=str(tmp_path / "phone.png"), full_page=True)
+
+
 def test_a_tab_that_is_closed_loses_nothing_and_a_mask_counts_only_when_it_is_done(browser, tmp_path):
     annotation = painting(tmp_path / "cells")
     with serving(Site(Shelf(), training=annotation.pairs, annotation=annotation)) as address:

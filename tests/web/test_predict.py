@@ -13,6 +13,7 @@ from pycocotools import mask as coco
 
 from ptsam_auto import load_specialist
 from ptsam_auto.data.formats.run_lengths import counts_of
+from ptsam_auto.metrics.classes import decided
 from ptsam_auto.specialist.uncertainty import assess
 from ptsam_auto.web.answers import in_steps
 from tests.toys import sample
@@ -193,3 +194,51 @@ def test_the_description_of_the_api_has_every_route_and_every_refusal(opened):
     assert {"200", "404", "413", "422", "503", "504"} <= set(predict["responses"])
     assert "image/png" in predict["responses"]["200"]["content"]
     assert all(parameter.get("description") for parameter in predict["parameters"])
+
+
+@pytest.fixture(scope="module")
+def several(of_classes):
+    with client(of_classes) as opened:
+        yield opened, load_specialist(of_classes)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools
+def test_a_specialist_with_classes_answers_with_their_numbers_or_with_one_of_them(several):
+    opened, specialist = several
+    (about,) = opened.get("/api/about").json()["specialists"]
+    assert about["classes"] == ["disc", "bar"]
+    numbers = specialist.predict(IMAGE)
+    assert set(np.unique(numbers)) > {0}, "or this would compare nothing"
+    assert np.array_equal(pixels_of(predict(opened).content), numbers)
+    for number, name in enumerate(("disc", "bar"), start=1):
+        assert np.array_equal(coco.decode(predict(opened, answer="rle", **{"class": name}).json()), numbers == number)
+        assert np.array_equal(pixels_of(predict(opened, **{"class": name}).content), 255 * (numbers == number))
+    first = predict(opened, answer="rle").json()
+    assert np.array_equal(coco.decode(first), numbers == 1)
+    named = json.loads(predict(opened, answer="geojson", threshold=0.01).content)["features"]
+    one = json.loads(predict(opened, answer="geojson", threshold=0.01, **{"class": "disc"}).content)["features"]
+    kinds = [{place["properties"]["classification"]["name"] for place in places} for places in (named, one)]
+    assert kinds[0] <= {"disc", "bar"}
+    assert kinds[1] <= {"disc"}
+    assert len(named) >= len(one) > 0
+    answer = predict(opened, **{"class": "cat"})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        404, "scenes-specialist has no class cat. There are: disc, bar.")  # fmt: skip
+
+
+def test_in_the_view_of_a_class_a_threshold_gives_the_mask_of_predict(several):
+    opened, specialist = several
+    probability = specialist.probability(IMAGE)
+    for number, name in enumerate(("disc", "bar"), start=1):
+        view = predict(opened, answer="view", **{"class": name}).json()
+        assert view["shown_class"] == name
+        steps = np.frombuffer(zlib.decompress(base64.b64decode(view["probability"])), np.uint8)
+        for threshold in (20, 128, 220):
+            shown = steps.reshape(probability.shape[1:]) >= threshold
+            assert np.array_equal(shown, decided(probability, threshold / 256) == number)
+
+
+def test_a_class_is_refused_where_there_is_a_single_one(opened):
+    answer = predict(opened, **{"class": "cell"})
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "made has no class cell. It finds a single class without a name."

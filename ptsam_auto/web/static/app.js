@@ -130,15 +130,21 @@ function addFiles(files) {
 
 function leave() {
   if (!current || !editor.isOpen) return;
-  Object.assign(current, { edits: editor.edits, undone: editor.undone, done: editor.done });
-  if (annotating()) { // The server has the draft.
-    Object.assign(current, { edits: null, undone: null, done: null, prediction: null });
-  }
+  if (annotating()) current.prediction = null; // The server has the draft.
+  else keep();
   const kept = items.filter((item) => item.prediction);
   for (const item of kept.slice(0, Math.max(0, kept.length - MOST_KEPT))) {
     if (item !== current) item.prediction = null;
   }
 }
+
+/** Keep the corrections of the open image; each page and each class has its own. */
+function keep() {
+  if (!current?.prediction || !editor.isOpen) return;
+  (current.kept ||= {})[keyOf(current.prediction)] = { edits: editor.edits, undone: editor.undone, done: editor.done };
+}
+
+const keyOf = ({ page, shown_class: one }) => `${page} ${one || ""}`;
 
 async function open(item) {
   leave();
@@ -164,12 +170,27 @@ async function open(item) {
   }
 }
 
+/** Show another page, class or specialist of the open image. */
+function look(page = current.page) {
+  keep();
+  current.page = page;
+  if (current.prediction && keyOf(current.prediction) !== keyOf({ page, shown_class: chosenClass() })) {
+    current.prediction = null;
+    editor.close();
+  }
+  return predict(current, editor.showUncertainty && specialist()?.uncertainty);
+}
+
+/** The class that is shown, of a specialist with several; null for one. */
+const chosenClass = () => (specialist()?.classes.length ? $("class").value : null);
+
 async function predict(item, uncertainty = false) {
-  const name = $("specialist").value;
-  if (!item.prediction || item.prediction.specialist !== name || (uncertainty && !item.prediction.unsure)) {
+  const name = $("specialist").value, one = chosenClass();
+  const has = item.prediction?.specialist === name && item.prediction.shown_class === one;
+  if (!has || (uncertainty && !item.prediction.unsure)) {
     const body = new FormData();
     body.append("image", item.file, item.name);
-    const asked = query({ answer: "view", page: item.page, specialist: name, uncertainty });
+    const asked = query({ answer: "view", page: item.page, specialist: name, class: one, uncertainty });
     const found = await waiting("Predicting", () => json(`api/predict?${asked}`, { method: "POST", body }));
     item.prediction = {
       ...found,
@@ -184,12 +205,13 @@ async function predict(item, uncertainty = false) {
   if (editor.isOpen && editor.item === item && editor.probability?.length === prediction.steps.length) {
     editor.propose(prediction.steps);
   } else {
-    const fits = item.edits?.length === prediction.steps.length;
+    const kept = item.kept?.[keyOf(prediction)];
+    const fits = kept?.edits?.length === prediction.steps.length;
     editor.open(prediction.picture, {
       probability: prediction.steps,
-      edits: fits ? item.edits : null,
-      undone: fits ? item.undone : [],
-      done: fits ? item.done : [],
+      edits: fits ? kept.edits : null,
+      undone: fits ? kept.undone : [],
+      done: fits ? kept.done : [],
     });
     editor.item = item;
   }
@@ -265,7 +287,8 @@ function maskPart() {
 
 function objectQuery(more = {}) {
   const size = current?.prediction?.pixel_size;
-  return query({ specialist: $("specialist").value, pixel_width: size?.width, pixel_height: size?.height, ...more });
+  const sizes = { pixel_width: size?.width, pixel_height: size?.height };
+  return query({ specialist: $("specialist").value, class: chosenClass(), ...sizes, ...more });
 }
 
 async function countNow() {
@@ -490,8 +513,11 @@ async function loadAbout() {
 }
 
 function showSpecialist() {
-  const one = specialist();
+  const one = specialist(), before = $("class").value;
   $("specialist").hidden = !one;
+  $("classes").hidden = !one?.classes.length;
+  $("class").replaceChildren(...(one?.classes || []).map((name) => element("option", name)));
+  if (one?.classes.includes(before)) $("class").value = before;
   $("about").textContent = one ? one.about : "There is none yet. Paint a few masks; then one is fitted and proposes the next.";
   showUncertaintyNote();
   showButtons();
@@ -535,6 +561,8 @@ function showButtons() {
   $("undo").disabled = !editor.done.length;
   $("redo").disabled = !editor.undone.length;
   $("threshold").disabled = !editor.probability;
+  $("save").disabled ||= Boolean(chosenClass());
+  $("save").title = chosenClass() ? "Masks of one class are saved; this specialist finds several" : "";
 }
 
 function chooseTool(name) {
@@ -585,18 +613,12 @@ function listen() {
   on("zoom-fit", () => editor.fit());
   on("specialist", () => {
     showSpecialist();
-    if (current) return annotating() ? null : predict(current, editor.showUncertainty && specialist()?.uncertainty);
-    return null;
+    return current && !annotating() ? look() : null;
   }, "change");
+  on("class", () => (current ? look() : null), "change");
   on("page", () => {
     const page = Math.min(Number($("page").max), Math.max(1, Number($("page").value) || 1)) - 1;
-    if (page === current.page) return null;
-    // Each page has corrections of its own.
-    (current.pageEdits ||= {})[current.page] = editor.edits;
-    Object.assign(current, { page, prediction: null, edits: null, undone: [], done: [] });
-    editor.close();
-    current.edits = current.pageEdits[page] || null;
-    return predict(current);
+    return page === current.page ? null : look(page);
   }, "change");
   on("download", download);
   on("save", save);
