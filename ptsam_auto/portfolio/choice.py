@@ -111,7 +111,8 @@ class _Course:
     folds: int  # number of folds in the first look
     trials: tuple[Trial, ...] = ()
     second: float | None = None  # smallest fraction of the steps in the second look, at those that can still win
-    growth: tuple[float, ...] = ()  # of each finalist, see `selection.select`; it depends on the time that was left
+    # Of each finalist, see `selection.select`; it depends on the time that was left, and is decided with the shares.
+    growth: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()  # of the final trainings
 
 
@@ -311,16 +312,15 @@ class Chooser:
 
     def _chosen(self) -> Choice:
         finalists = self._finalists()
-        if not self._course.growth:
-            self._decide(replace(self._course, growth=tuple(self._growth(finalists))))
-        selection = self._selected(finalists, self._course.growth)
+        growth = self._course.growth or tuple(self._growth(finalists))
+        selection = self._selected(finalists, growth)
         mixture = [(index, weight) for index, weight in zip(finalists, selection.weights, strict=True) if weight]
         alone = [(finalists[selection.single], 1.0)]
         if not self._course.shares:
             shares = self._final_shares(mixture)
             if len(mixture) > 1 and not self._is_worth_its_steps(mixture, shares, alone, selection):
                 shares = self._final_shares(alone)
-            self._decide(replace(self._course, shares=shares))
+            self._decide(replace(self._course, growth=growth, shares=shares))
         chosen = mixture if len(self._course.shares) == len(mixture) else alone
         scores = self._mixed_scores(chosen)
         missing = self._missing_steps(chosen, self._course.shares)

@@ -137,6 +137,8 @@ def _log_members(
                 start = end
             _log(client, child, _parameters(chosen[name]) if name in chosen else {}, metrics)
             client.set_terminated(child, "FINISHED", end)
+    for name in set(runs.children) - set(tried) - set(chosen):  # Of an interrupted fit that had other members.
+        client.set_terminated(runs.children[name], "KILLED")
 
 
 def _log(client: Any, run_id: str, parameters: Mapping[str, Any], metrics: Sequence[Any]) -> None:  # noqa: ANN401
