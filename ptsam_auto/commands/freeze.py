@@ -46,7 +46,7 @@ def freeze(options: FreezeOptions, terminal: Terminal) -> Selection | Portfolio:
         SearchError: The folder is not a search, no trial finished, or the search does not fit: for the default it has
             several backbones or adaptations, for the portfolio it is not a search of PTSAM.
         OutputError: The file cannot be written, or a portfolio exists and --force is not set.
-        ConfigError: The file of the default settings is not valid TOML.
+        ConfigError: The file of the default settings is not valid TOML, or holds something else.
     """
     result = read_search(options.search)
     _check_settings(result)

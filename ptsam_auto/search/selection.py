@@ -80,7 +80,7 @@ def write_defaults(path: Path, found: Search, selection: Selection) -> None:
 
     Raises:
         OutputError: The file cannot be written.
-        ConfigError: The file is not valid TOML.
+        ConfigError: The file is not valid TOML, or no file of default settings.
     """
     document = _read(path)
     _write_block(document, found, selection)
@@ -135,13 +135,21 @@ def counts(trials: Sequence[Trial]) -> str:
 
 def _read(path: Path) -> tomlkit.TOMLDocument:
     try:
-        return tomlkit.parse(read_utf8(path, defaults.MOST_BYTES))
+        document = tomlkit.parse(read_utf8(path, defaults.MOST_BYTES))
     except FileNotFoundError:
         document = tomlkit.document()
         document.add(tomlkit.comment(FILE_HEADER))
         return document
     except (OSError, TOMLKitError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}.\nCorrect or delete it, or choose another --to.") from None
+    try:
+        defaults.content_of(path)
+    except ConfigError as error:  # It may be another program's.
+        raise ConfigError(
+            f"{error}\nNothing is written into a file that holds something else than default settings. Correct it, or "
+            "choose another --to."
+        ) from None
+    return document
 
 
 def _write_block(document: tomlkit.TOMLDocument, found: Search, selection: Selection) -> None:

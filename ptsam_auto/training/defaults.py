@@ -121,7 +121,15 @@ def _shipped() -> dict[str, Any]:
 
 def _user_defaults() -> dict[str, Any]:
     """Return the content of the lab's own file; {} if there is none."""
-    path = user_file()
+    return content_of(user_file())
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """Return the content of a file of default settings; {} if there is none.
+
+    Raises:
+        ConfigError: The file is something else.
+    """
     try:
         content = tomllib.loads(read_utf8(path, MOST_BYTES))
     except FileNotFoundError:

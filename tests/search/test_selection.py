@@ -260,6 +260,15 @@ def test_own_defaults_that_lack_a_part_of_their_search_are_shown_without_it():
     assert defaults.searched_on("nano", "encoder", "ptsam", ["a" * 64]) == {}
 
 
+@pytest.mark.parametrize("text", ["[tool.mine]\nname = 'precious'\n", "nano = 3\n", "not = toml = at all"])
+def test_a_file_of_another_program_is_not_written_into(searched, tmp_path, text):
+    other = tmp_path / "pyproject.toml"
+    other.write_text(text)
+    with pytest.raises(ConfigError, match=r"(?s)pyproject\.toml.*choose another --to"):
+        freeze(searched, other, Terminal.silent())
+    assert other.read_text() == text
+
+
 def test_a_place_that_cannot_be_written_to(searched, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises((OutputError, ConfigError)) as error:
