@@ -1,6 +1,7 @@
 """A SAM small enough for a test (two blocks, 64 px, one windowed and one global), and images to show it."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,25 @@ def pairs(count: int, start: int = 0) -> list[Pair]:
 def sampler(images: int, batch_size: int = 2, group: WorkerGroup = SINGLE_WORKER) -> ViewSampler:
     """Views of pairs."""
     return ViewSampler(pairs(images), Augmentation(), batch_size, seed=0, group=group)
+
+
+def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image with a disc (1) and a bar (2), and its mask of these class numbers."""
+    one = sample(number)
+    image, mask = one.image.copy(), one.mask.astype(np.uint8)
+    image[2:6, 4:40], mask[2:6, 4:40] = (250, 250, 20), 2
+    return image, mask
+
+
+def write_scenes(folder: Path, count: int = 6) -> Path:
+    """Write a folder of annotated images with two classes, disc and bar; return it."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for number in range(count):
+        for part, pixels in zip(("images", "masks"), scene(number), strict=True):
+            Image.fromarray(pixels).save(folder / part / f"scene{number}.png")
+    (folder / "classes.json").write_text(json.dumps({"background": 0, "disc": 1, "bar": 2}))
+    return folder
 
 
 def write_folder(folder: Path, count: int, start: int = 0) -> Path:

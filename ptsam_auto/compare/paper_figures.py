@@ -83,14 +83,10 @@ def _legend(figure: Figure, marks: Sequence[Artist], note: str) -> None:
     figure.supxlabel(note, fontsize=9, color="0.3")
 
 
-def _splits(results: Sequence[Result]) -> int:
-    return len({result.split for result in results})
-
-
-def _over_splits(results: Sequence[Result]) -> str:
-    """Return what the error bars are; a single split has none."""
-    count = _splits(results)
-    return f"mean of {count} splits; bars: one standard deviation over them" if count > 1 else "a single split"
+def _mean_over(results: Sequence[Result], bars: str = "") -> str:
+    """Return what a mark is, and what its error bar is; a single split has none."""
+    count = len({result.split for result in results})
+    return f"mean of {count} splits{bars}" if count > 1 else "a single split"
 
 
 def _parameters(results: Sequence[Result]) -> Figure | None:
@@ -114,8 +110,7 @@ def _parameters(results: Sequence[Result]) -> Figure | None:
     marks = [_mark(style, title_of(name)) for name, style in styles.items()]
     if len(sizes) > 1:
         marks += [_mark(_Style("0.5", "o", "-"), f"{size} images", widths[size]) for size in sizes]
-    splits = _splits(tuned)
-    _legend(figure, marks, f"mean of {splits} splits" if splits > 1 else "a single split")
+    _legend(figure, marks, _mean_over(tuned))
     return figure
 
 
@@ -178,7 +173,9 @@ def _images(results: Sequence[Result]) -> Figure | None:
         axes.set(xlabel="training images", title=dataset, xlim=(-0.5, len(sizes) - 0.5))
     all_axes[0].set_ylabel("Dice, %")
     _legend(
-        figure, [_mark(style, title_of(name), line=style.line) for name, style in styles.items()], _over_splits(tuned)
+        figure,
+        [_mark(style, title_of(name), line=style.line) for name, style in styles.items()],
+        _mean_over(tuned, "; bars: one standard deviation over them"),
     )
     return figure
 

@@ -204,7 +204,7 @@ def predict_source(
             metadata |= {THRESHOLD: str(destination.threshold)}
             if overlay_path:
                 _write(overlay_path, overlay(image, mask), metadata)
-            _write_mask(mask_path, mask, metadata)
+            _write_picture(mask_path, picture_of(mask), metadata)
             written += 1
     except DatasetError as error:
         return PredictionResult(label, written, kept, "; ".join(problem.what for problem in error.problems))
@@ -252,14 +252,13 @@ def _is_intact(path: Path) -> bool:
     return True
 
 
-def _write_mask(path: Path, mask: np.ndarray, metadata: dict[str, str]) -> None:
-    """Write a mask, H W, bool or class numbers."""
+def picture_of(mask: np.ndarray) -> Image.Image:
+    """Return a mask, H W, as a picture: 0 and 255 if it is bool, or class numbers with a palette."""
     if mask.dtype == bool:
-        _write(path, mask.astype(np.uint8) * 255, metadata)
-        return
+        return Image.fromarray(mask.astype(np.uint8) * 255)
     picture = Image.fromarray(mask)
     picture.putpalette(class_palette())  # The pixels stay the class numbers.
-    _write_picture(path, picture, metadata)
+    return picture
 
 
 def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str]) -> None:

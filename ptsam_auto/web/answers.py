@@ -22,7 +22,7 @@ from ptsam_auto.objects.label_files import write_labels
 from ptsam_auto.objects.measures import Page, rows_of_objects
 from ptsam_auto.objects.pixel_size import PixelSize
 from ptsam_auto.objects.separation import ObjectSettings, separated_classes
-from ptsam_auto.specialist.report import class_palette
+from ptsam_auto.specialist.masks import picture_of
 
 Form = Literal["mask", "labels", "geojson", "imagej", "coco", "csv"]
 """The forms of a mask as a file."""
@@ -84,7 +84,7 @@ def as_file(drawn: Drawn, form: Form) -> Answer:
     """Return a mask, or its objects, as a file."""
     ending, kind = ENDINGS[form]
     if form == "mask":
-        return Answer(f"{drawn.name}{ending}", kind, _mask_png(drawn))
+        return Answer(f"{drawn.name}{ending}", kind, png(picture_of(drawn.mask)))
     page = drawn.page()
     if form == "csv":
         return Answer(f"{drawn.name}{ending}", kind, _table(page))
@@ -132,19 +132,9 @@ def summary(drawn: Drawn) -> dict[str, Any]:
     }
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """Return an image (H W or H W 3, uint8) as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def _mask_png(drawn: Drawn) -> bytes:
-    """Return the mask as `predict` writes it: 0 and 255, or the numbers of several classes with a palette."""
-    if not drawn.classes:
-        return png(drawn.mask.astype(np.uint8) * 255)
-    picture = Image.fromarray(drawn.mask.astype(np.uint8))
-    picture.putpalette(class_palette())
+def png(image: np.ndarray | Image.Image) -> bytes:
+    """Return an image (H W or H W 3, uint8, or a picture) as PNG."""
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

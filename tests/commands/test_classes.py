@@ -17,7 +17,7 @@ from ptsam_auto.errors import ConfigError, OutputError, SpecialistError
 from ptsam_auto.onnx.runtime import OnnxSpecialist
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.web.pairs_folder import PairsFolder
-from tests.toys import PROMPTS, sample
+from tests.toys import PROMPTS, scene, write_scenes
 
 QUICK = {"recipe.epochs": 3, "recipe.steps_per_epoch": 2, "recipe.views": 2}
 NAMES = ("disc", "bar")
@@ -28,25 +28,9 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def scene(number):
-    """A disc (1) and a bar (2)."""
-    one = sample(number)
-    mask = one.mask.astype(np.uint8)
-    mask[2:6, 4:40] = 2
-    image = one.image.copy()
-    image[2:6, 4:40] = (250, 250, 20)
-    return image, mask
-
-
 @pytest.fixture
 def folder(tmp_path):
-    for part in ("images", "masks"):
-        (tmp_path / "scenes" / part).mkdir(parents=True)
-    for number in range(6):
-        for part, pixels in zip(("images", "masks"), scene(number), strict=True):
-            Image.fromarray(pixels).save(tmp_path / "scenes" / part / f"scene{number}.png")
-    (tmp_path / "scenes" / "classes.json").write_text(json.dumps({"background": 0, "disc": 1, "bar": 2}))
-    return tmp_path / "scenes"
+    return write_scenes(tmp_path / "scenes")
 
 
 def quick(folder, toy, **rest):

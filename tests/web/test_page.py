@@ -212,8 +212,6 @@ def test_each_class_of_a_specialist_is_shown_with_corrections_of_its_own(browser
             page.set_input_files("#files", images(tmp_path, 20))
             page.locator("#expected", has_text="Expected").wait_for()
             assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["phone"][0]
-            page.locator("#class").scroll_into_view_if_needed()
-            page.screenshot(path=str(tmp_path / "phone.png"), full_page=True)
 
 
 def test_a_tab_that_is_closed_loses_nothing_and_a_mask_counts_only_when_it_is_done(browser, tmp_path):
