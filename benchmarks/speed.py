@@ -34,8 +34,8 @@ from pathlib import Path
 
 import torch
 from encode import encoders
-from gpu import Version, difference, features_of, gradient, inputs, learned, measure, randomised
-from plain import decoded, inserted
+from gpu import Version, decoder_prompts, difference, inputs, measure, randomised, several_sets
+from plain import inserted
 from rich.console import Console
 from rich.table import Table
 from segment_anything.modeling import Sam
@@ -44,14 +44,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.sam.image_encoder import encode, encode_tuned
-from ptsam_auto.sam.mask_decoder import decode
 from ptsam_auto.sam.network import ARCHITECTURES
 from ptsam_auto.sam.precision import multiplies_bfloat16
 from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import Settings
 
 BACKBONES = ("nano", "lite_medsam", "vit_b")
-STEP_IMAGES, PROMPTS, MASK_TOKEN, SETS, TRAIN_IMAGES = 2, 8, 1, 8, 16
+STEP_IMAGES, PROMPTS, SETS, TRAIN_IMAGES = 2, 8, 8, 16
 MATRIX = 2048  # side of the large product of matrices
 
 
@@ -205,18 +204,16 @@ def deep_row(name: str, sam: Sam, rounds: int) -> Row:
 
 def decoder_row(name: str, sam: Sam, rounds: int) -> Row:
     """Compare a step through the decoder."""
-    features, prompts = features_of(sam, STEP_IMAGES), learned(sam, PROMPTS)
-    theirs = gradient(lambda: decoded(sam, features, prompts, MASK_TOKEN), prompts)
-    ours = gradient(lambda: decode(sam, features, prompts, MASK_TOKEN), prompts)
+    theirs, ours = (version.run for version in decoder_prompts(sam))
     exact = difference(ours().clone(), theirs().clone())
     return compared(f"{name}: step with decoder prompts", theirs, ours, rounds, "2.5", exact)
 
 
 def floor_row(name: str, sam: Sam, seconds: float, rounds: int) -> Row:
     """Return how many times as long a step takes as its multiplications need."""
-    features, prompts = features_of(sam, STEP_IMAGES), learned(sam, PROMPTS)
+    _, ours = decoder_prompts(sam)
     with FlopCounterMode(display=False) as counter:
-        gradient(lambda: decode(sam, features, prompts, MASK_TOKEN), prompts)()
+        ours.run()
     left, right = torch.randn(MATRIX, MATRIX), torch.randn(MATRIX, MATRIX)
     product = Version("product", lambda: left @ right, [])
     measure([product], 3 * rounds, torch.device("cpu"))
@@ -226,17 +223,7 @@ def floor_row(name: str, sam: Sam, seconds: float, rounds: int) -> Row:
 
 def sets_row(name: str, sam: Sam, rounds: int) -> Row:
     """Compare a step of several prompt sets with separate ones."""
-    features, prompts = features_of(sam, SETS * STEP_IMAGES), learned(sam, SETS, PROMPTS)
-    each = list(zip(features.split(STEP_IMAGES), prompts.detach().unbind(), strict=True))
-
-    def separate() -> Tensor:
-        alone = [(own, of_set.clone().requires_grad_()) for own, of_set in each]
-        steps = [gradient(lambda o=o, a=a: decode(sam, o, a, MASK_TOKEN), a)() for o, a in alone]
-        return torch.stack(steps) / SETS
-
-    together = gradient(
-        lambda: decode(sam, features, prompts.repeat_interleave(STEP_IMAGES, dim=0), MASK_TOKEN), prompts
-    )
+    separate, together, _ = (version.run for version in several_sets(sam, SETS))
     exact = difference(together().clone(), separate())
     return compared(f"{name}: separate steps / {SETS} sets together", separate, together, rounds, "1.43", exact)
 
