@@ -76,6 +76,8 @@ def started_ray():
 @pytest.fixture
 def ray(started_ray):
     """Ray with two free CPUs. A test that failed may have left workers; the next one would wait for their CPUs."""
+    if not started_ray.is_initialized():
+        start_ray()
     deadline = time.monotonic() + 30
     while started_ray.available_resources().get("CPU", 0) < 2:
         if time.monotonic() > deadline:
@@ -84,6 +86,14 @@ def ray(started_ray):
             break
         time.sleep(0.2)
     return started_ray
+
+
+@pytest.fixture
+def no_ray():
+    """A process in which Ray does not run, so that what needs it starts it, as a command does."""
+    from ptsam_auto.distributed import cluster
+
+    cluster.ray.shutdown()
 
 
 def start_ray():

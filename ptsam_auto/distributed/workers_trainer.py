@@ -69,14 +69,31 @@ class WorkersTrainer:
             terminal.say(f"Training with {self.workers} workers, {threads} threads each.")
             with terminal.bar("Training") as update:
                 task = WorkerTask(run.job, bank, self.workers, threads)
-                self._train(task, run, folder, device.startswith("cuda"), update)
+                self._train_again_after_failed_starts(task, run, folder, device.startswith("cuda"), update)
             run.save(checkpoint)
         return trained(run)
+
+    def _train_again_after_failed_starts(
+        self, task: "WorkerTask", run: Run, folder: Path, use_gpu: bool, progress: Callable[[int, int, str], None]
+    ) -> None:
+        """Train the remaining epochs. If a worker dies while Ray Train starts it, start again.
+
+        Ray Train counts such a death as an error of its controller: it does not retry, and it keeps the CPUs of the
+        other workers until the session ends. A session of somebody else does not end.
+        """
+        attempts = 1 if ray.is_initialized() else RETRIES + 1
+        for attempt in range(1, attempts + 1):
+            try:
+                self._train(task, run, folder, use_gpu, progress)
+                break
+            except ray.train.ControllerError as error:
+                if attempt == attempts or not isinstance(error.controller_failure, ray.exceptions.RayActorError):
+                    raise _failed(attempt, error) from None
 
     def _train(
         self, task: "WorkerTask", run: Run, folder: Path, use_gpu: bool, progress: Callable[[int, int, str], None]
     ) -> None:
-        """Train the remaining epochs with Ray Train."""
+        """Train the remaining epochs with Ray Train, in one session."""
         needs = {"CPU": float(task.threads), "GPU": float(use_gpu)}
         with cluster.ray_session(self.address):
             total_needs = {kind: need * self.workers for kind, need in needs.items()}
@@ -104,12 +121,8 @@ class WorkersTrainer:
             with repeatedly(partial(_show, reports, task, progress), POLL_SECONDS):
                 try:
                     result = trainer.fit()
-                except ray.train.TrainingFailedError as error:
-                    last = str(error).strip().splitlines()[-1]
-                    raise ClusterError(
-                        f"The workers failed {RETRIES + 1} times. The last error: {last}\n"
-                        "The last checkpoint is kept. Run the same command to continue."
-                    ) from None
+                except ray.train.WorkerGroupError as error:
+                    raise _failed(RETRIES + 1, error) from None
             if "failed" in (report := _last(reports)):
                 raise PtsamError(report["failed"])
             if result.checkpoint is None:
@@ -118,6 +131,15 @@ class WorkersTrainer:
                 run.resume(Path(folder_name) / RUN_FILE)
         if len(run.curve) < run.job.settings.recipe.epochs:
             raise KeyboardInterrupt  # Ray Train returns without an error when it is interrupted.
+
+
+def _failed(times: int, error: ray.train.TrainingFailedError) -> ClusterError:
+    """Return the error for workers that failed again and again."""
+    last = str(error).strip().splitlines()[-1]
+    return ClusterError(
+        f"The workers failed {times} {'time' if times == 1 else 'times'}. The last error: {last}\n"
+        "The last checkpoint is kept. Run the same command to continue."
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from contextlib import contextmanager
 
 import pytest
@@ -59,7 +60,7 @@ def same(first, second):
         torch.testing.assert_close(tensor, second[name], rtol=1e-3, atol=1e-4)
 
 
-def test_a_killed_worker_is_replaced_and_the_prompts_are_one_workers(ray, toy, tmp_path):
+def test_a_killed_worker_is_replaced_and_the_prompts_are_one_workers(no_ray, toy, tmp_path):
     marker = tmp_path / "marker"
     marker.mkdir()
     load_with = dies_once(marker, after=9)
@@ -72,6 +73,32 @@ def test_a_killed_worker_is_replaced_and_the_prompts_are_one_workers(ray, toy, t
     assert curve["step"] == [2, 4, 6, 8]
     assert curve["loss"] == pytest.approx(whole["loss"], rel=1e-3)
     assert seen.updates[-1][:2] == (4, 4)
+
+
+class KillsItsReader:
+    """An image that kills the first worker that receives it, before the worker can begin."""
+
+    def __init__(self, load, marker):
+        self.load, self.marker = load, marker
+
+    def __call__(self):
+        return self.load()
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        started = any(frame.name == "run_train_fn" for frame in traceback.extract_stack())  # not Ray's controller
+        if started and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_before_it_begins_is_replaced(no_ray, toy, tmp_path):
+    """Ray Train takes this for an error of its own, which it does not try again."""
+    marker = tmp_path / "killed"
+    doomed = [type(pair)(pair.name, pair.digest, KillsItsReader(pair.load, marker)) for pair in pairs(4)]
+    found, _ = run(trainer(toy, tmp_path / "bank"), tmp_path / "run", doomed)
+    assert marker.exists()
+    same(found, alone(toy, tmp_path)[0])
 
 
 def test_with_a_frozen_encoder_the_workers_fill_one_bank(ray, toy, tmp_path):
