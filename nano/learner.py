@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping
 
 import torch
-from segment_anything.modeling import Sam
-from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from nano.auxiliary import AuxiliaryHeads
@@ -16,6 +14,7 @@ from nano.batches import Batch
 from nano.loss import BatchLoss, batch_loss
 from nano.recipe import Recipe
 from ptsam_auto.sam.network import Architecture, build, from_state, resized
+from ptsam_auto.sam.published import Sam, TwoWayTransformer
 
 PARTS = ("weights", "average", "first", "second")  # parts of the state; the last two are AdamW's moments
 UNTRAINED = ("prompt_encoder.mask_downscaling.",)  # not trained, because no task has a mask as its prompt

@@ -5,7 +5,6 @@
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling import PromptEncoder, Sam
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,6 +12,7 @@ from nano.auxiliary import AuxiliaryHeads
 from nano.batches import Batch
 from nano.tasks import PromptType
 from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam.published import PromptEncoder, Sam
 
 # The decoder's mask tokens: one for prompts with one correct mask, three for clicks, which are ambiguous.
 SINGLE, CANDIDATES = slice(0, 1), slice(1, 4)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
 
 from nano.batches import PromptedImage, collate
 from nano.loss import TOKENS, embed_points, masks_iou, predict_masks
@@ -16,6 +15,7 @@ from nano.sources import Entry, Regions, load
 from nano.tasks import PromptType, Task, box_task, click_task, group_task
 from nano.views import scaled
 from ptsam_auto.sam.image_encoder import encode
+from ptsam_auto.sam.published import Sam
 
 # Training draws scene seeds below 2**62 at random, so none of these ten is likely to be among them.
 SCENE_SEEDS = range(10**12, 10**12 + 10)

@@ -21,10 +21,22 @@ def test_the_layout_holds():
 def test_training_and_predicting_load_neither_mlflow_nor_ray():
     program = (
         "import sys, ptsam_auto.training.bank, ptsam_auto.specialist.artifact, ptsam_auto.commands.fit;"
-        "print([name for name in ('mlflow', 'ray') if name in sys.modules])"
+        "print([name for name in ('mlflow', 'ray', 'torchvision', 'torch._dynamo') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert done.stdout == "[]\n", "a command takes seconds longer to start"
+
+
+@pytest.mark.slow
+def test_the_whole_of_segment_anything_is_there_for_who_asks_for_it():
+    program = (
+        "import ptsam_auto.sam.network, sys, segment_anything;"
+        "assert 'segment_anything.predictor' not in sys.modules;"
+        "from segment_anything import SamPredictor, sam_model_registry;"
+        "print(segment_anything.modeling.Sam is ptsam_auto.sam.network.Sam, *sam_model_registry)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True default vit_h vit_l vit_b\n"
 
 
 def test_the_wheel_holds_the_package_and_nothing_that_made_nano():

@@ -5,10 +5,9 @@
 import math
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder
-from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
+from ptsam_auto.sam.published import DecoderAttention, ImageEncoderViT, MaskDecoder
 from ptsam_auto.sam.tiny_vit import TinyVit
 
 
@@ -91,6 +90,6 @@ def add_decoder_lora(decoder: MaskDecoder, rank: int, generator: torch.Generator
 
     At rank 4 the updates have 23,552 numbers.
     """
-    for attention in [module for module in decoder.modules() if isinstance(module, Attention)]:
+    for attention in [module for module in decoder.modules() if isinstance(module, DecoderAttention)]:
         attention.q_proj = UpdatedLinear(attention.q_proj, rank, generator)
         attention.v_proj = UpdatedLinear(attention.v_proj, rank, generator)

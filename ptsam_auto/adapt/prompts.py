@@ -5,9 +5,9 @@
 import math
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
 
 from ptsam_auto.sam.network import DECODER_WIDTH, PATCH
+from ptsam_auto.sam.published import ImageEncoderViT
 from ptsam_auto.sam.tiny_vit import TinyVit
 
 

@@ -3,8 +3,9 @@
 import copy
 from collections.abc import Iterable
 
-from segment_anything.modeling import Sam
 from torch import Tensor
+
+from ptsam_auto.sam.published import Sam
 
 
 def copy_sharing_weights(sam: Sam) -> Sam:

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 IN_PROGRESS = "in_progress"  # Subfolder of the output folder with the bank and the checkpoints; deleted at the end.
 MARKER_FILE = "fit.json"  # File that marks that subfolder as created by `fit`.
 MAX_PANELS = 24  # Largest number of images in the report.
+MAX_LOGGED = 8  # Largest number of images on the page of the run in MLflow; the report is there as well.
 MAX_CROSS_FITTED = 64  # Largest number of images that are cross-fitted; more of them hardly change the choice.
 FILES = (WEIGHTS_FILE, FOLDS_FILE, REPORT_FILE, RECORD_FILE)
 
@@ -317,7 +318,7 @@ def _measure(
     terminal: Terminal,
 ) -> tuple[ScoresRecord, list[Panel]]:
     """Return the scores of the specialist and of the untuned network, and pictures for the report."""
-    untuned = chooser.untuned_scores(choice) if cross_fits else None
+    reference = chooser.untuned(choice)
     tested = untuned_test = None
     pictures: dict[str, Pictures] = {}
 
@@ -335,14 +336,14 @@ def _measure(
                 on_prediction=collect_picture,
                 classes=chooser.classes,
             )
-            reference = chooser.untuned_model(choice)
             if reference:
                 untuned_test = evaluate(
-                    reference.predict, test.pairs, progress=lambda done: update(len(test.pairs) + done, total)
+                    reference[0].predict, test.pairs, progress=lambda done: update(len(test.pairs) + done, total)
                 )
     else:
         for number in choice.images[:MAX_PANELS]:
             collect_picture(pairs[number].load(), decided(mixed_probability(cross_fits, choice.weights, number)))
+    untuned = reference[1] if reference else None
     scores = ScoresRecord(choice.scores, choice.expected, untuned, tested, untuned_test)
     reference_scores = untuned_test if test else untuned
     dice = {image.name: image.dice for image in scores.main.images}
@@ -579,7 +580,8 @@ def _log(
 
     terminal.say("Logging the run to MLflow ...")
     try:
-        pictures = {panel.name: panel.side_by_side for panel in panels}
+        worst = sorted(panels, key=lambda panel: panel.dice)[:MAX_LOGGED]
+        pictures = {panel.name: panel.side_by_side for panel in worst}
         uri = log_fit(out.resolve().name, ready, record, curves, pictures, live.finish())
     except Exception as error:  # MLflow and its stores have no common error type.
         terminal.say(f"Logging to MLflow failed ({described(error)}). The specialist is not affected.")

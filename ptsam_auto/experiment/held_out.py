@@ -77,6 +77,10 @@ class HeldOut:
         feature_files.fill(self._paths(model), make)
         return encoded
 
+    def is_encoded(self, model: Model) -> bool:
+        """Return whether the features of all images are saved, for this encoder and this scale."""
+        return _has_frozen_encoder(model) and all(path.exists() for path in self._paths(model))
+
     def scores(self, model: Model) -> Scores:
         """Return the scores of a model on the held-out images."""
         return Scores.of([prediction.score for prediction in self.predictions(model)])

@@ -4,13 +4,13 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling import MaskDecoder, Sam
 from torch import nn
 
 from ptsam_auto.adapt.shared_weights import copy_sharing_weights
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods.prompt_free import PromptFreeSam, check_output
 from ptsam_auto.sam.network import DECODER_WIDTH
+from ptsam_auto.sam.published import MaskDecoder, Sam
 
 BACKGROUND, FOREGROUND = 0, 1  # the two mask tokens
 

@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +17,7 @@ from ptsam_auto.resampling import resize_image
 from ptsam_auto.sam.image_encoder import encode_frozen, encode_tuned
 from ptsam_auto.sam.mask_decoder import decode
 from ptsam_auto.sam.preprocess import to_input, to_original
+from ptsam_auto.sam.published import Sam
 from ptsam_auto.sam.tiles import Pixels, Tiling, ramp
 
 WHOLE = Tiling()

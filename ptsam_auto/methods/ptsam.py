@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling import Sam
 
 from ptsam_auto.adapt.prompts import new_decoder_prompts, new_encoder_prompts
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods.prompt_free import PromptFreeSam, check_output
+from ptsam_auto.sam.published import Sam
 
 MOST_PROMPTS = 1_000  # More is no prompt tuning any more, or a damaged file.
 

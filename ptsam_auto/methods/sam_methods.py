@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from segment_anything.modeling import Sam
-
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods import autosam, cellseg1, ptsam, samed
 from ptsam_auto.methods.autosam import AutoSAMConfig
@@ -13,6 +11,7 @@ from ptsam_auto.methods.cellseg1 import CellSeg1Config
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.methods.samed import SAMedConfig
+from ptsam_auto.sam.published import Sam
 from ptsam_auto.sam.tiles import Tiling
 
 MethodConfig = PTSAMConfig | CellSeg1Config | AutoSAMConfig | SAMedConfig

@@ -4,12 +4,12 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling import Sam
 
 from ptsam_auto.adapt.lora import add_encoder_lora
 from ptsam_auto.adapt.shared_weights import copy_sharing_weights
 from ptsam_auto.errors import ConfigError
 from ptsam_auto.methods.prompt_free import PromptFreeSam, check_output
+from ptsam_auto.sam.published import Sam
 
 
 @dataclass(frozen=True)

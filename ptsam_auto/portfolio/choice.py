@@ -183,21 +183,32 @@ class Chooser:
         """Return the time that was spent in this call, and in the complete trainings of earlier calls."""
         return self._before + self._elapsed
 
-    def untuned_model(self, choice: Choice) -> Model | None:
-        """Return the untuned network of the chosen candidate with the largest weight, or None if it has none."""
-        untuned = self._candidates[_main(choice)].plan.untuned
-        if untuned is None or self._task.classes > 1:
-            return None  # The untuned network has one mask, which is of no class.
-        return untuned.train(self._task.pairs, self._task.seed, self._task.folder, self._task.device).model
+    def untuned(self, choice: Choice) -> tuple[Model, Scores | None] | None:
+        """Return the untuned network, and its scores on the images of the cross-fitted scores, if there are any.
 
-    def untuned_scores(self, choice: Choice) -> Scores | None:
-        """Return the scores of that network on the images of the cross-fitted scores."""
-        model = self.untuned_model(choice)
-        if model is None:
-            return None
-        backbone = self._candidates[_main(choice)].backbone
+        One SAM may be far better on whole images than on tiles, or the other way round. So it is the best of the
+        networks of all members that were tried, among those whose features of these images are saved; if there are
+        none, that of the chosen member with the largest weight. None: it has none.
+        """
+        if self._task.classes > 1:
+            return None  # The untuned network has one mask, which is of no class.
         pairs = [self._task.pairs[image] for image in choice.images]
-        return HeldOut(self._task.bank, backbone.sha256 if backbone else "", pairs).scores(model)
+        networks = []
+        for index in dict.fromkeys([_main(choice), *self._looked_at]):
+            candidate = self._candidates[index]
+            if candidate.plan.untuned is not None and candidate.backbone is not None:
+                trained = candidate.plan.untuned.train(
+                    self._task.pairs, self._task.seed, self._task.folder, self._task.device
+                )
+                held_out = HeldOut(self._task.bank, candidate.backbone.sha256, pairs)
+                networks.append((trained.model, held_out))
+        if not networks:
+            return None
+        if not choice.images:
+            return networks[0][0], None
+        saved = [(model, held_out) for model, held_out in networks if held_out.is_encoded(model)] or networks[:1]
+        measured = [(model, held_out.scores(model)) for model, held_out in saved]
+        return max(measured, key=lambda one: one[1].dice)
 
     @property
     def _elapsed(self) -> float:

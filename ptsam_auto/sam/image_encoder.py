@@ -4,13 +4,18 @@
 # S input side, px  G patches per side
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
-from segment_anything.modeling.image_encoder import Attention, get_rel_pos, window_partition, window_unpartition
 from torch import Tensor
 from torch.nn import functional as F
 
 from ptsam_auto.sam.attention import attend
 from ptsam_auto.sam.precision import lower_precision
+from ptsam_auto.sam.published import (
+    EncoderAttention,
+    ImageEncoderViT,
+    get_rel_pos,
+    window_partition,
+    window_unpartition,
+)
 from ptsam_auto.sam.tiny_vit import TinyVit
 
 
@@ -75,7 +80,7 @@ def encode_tuned(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompt
         return encode(encoder, images_B3SS, prompts_LPD).float()
 
 
-def _attend(attention: Attention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> Tensor:
+def _attend(attention: EncoderAttention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> Tensor:
     """Return the attention inside each window, W n n D, with the prompts as additional keys and values.
 
     SAM adds two terms to the score of query (i, j) and key (k, l): one depends on the query and k - i, the other on the

@@ -5,10 +5,10 @@
 from typing import Any
 
 import torch
-from segment_anything.modeling import Sam, TwoWayTransformer
-from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ptsam_auto.sam.published import DecoderAttention, Sam, TwoWayTransformer
 
 
 def decode(
@@ -82,7 +82,7 @@ def _transformed(
     return transformer.norm_final_attn(tokens + attended), source
 
 
-def _attended(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _attended(attention: DecoderAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return the result of one of SAM's attention layers. Its projections are called, so they may have LoRA."""
     heads = (
         projected.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)

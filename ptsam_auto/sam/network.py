@@ -10,12 +10,12 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptsam_auto.sam import tiny_vit_checkpoint
 from ptsam_auto.sam.pixels import Pixels
+from ptsam_auto.sam.published import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from ptsam_auto.sam.tiny_vit import TinyVit, TinyVitArchitecture
 
 PATCH = 16  # patch size in px of every SAM with a plain ViT; for TinyViT see TinyVitArchitecture.patch

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptsam_auto.sam.attention import attend
 from ptsam_auto.sam.pixels import Pixels
+from ptsam_auto.sam.published import LayerNorm2d
 
 FEATURES = 64  # G: patches per side of the last stage, in every SAM with this encoder
 AT_ONCE = 2**19  # numbers in the largest intermediate result on a CPU: 2 MiB, which fit into its cache

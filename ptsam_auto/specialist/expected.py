@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 SAMPLES = 1000  # number of bootstrap samples
 LEVEL = 0.95
@@ -75,10 +75,10 @@ def expectation(
     optimism = _optimism(distinct, seed) if len(distinct) > 1 else 0.0
     error = 1 - float(dice.mean())
     smaller = error * float(np.exp(missing.mean))
-    of_images = stats.t.ppf((1 + LEVEL) / 2, images - 1) * dice.std(ddof=1) / np.sqrt(images)
+    of_images = stdtrit(images - 1, (1 + LEVEL) / 2) * dice.std(ddof=1) / np.sqrt(images)
     # One more dataset differs from their mean by their deviation, and their mean itself is not known better than this.
     of_one_more = missing.deviation * np.sqrt(1 + 1 / missing.datasets)
-    of_steps = stats.t.ppf((1 + LEVEL) / 2, missing.datasets - 1) * smaller * of_one_more
+    of_steps = stdtrit(missing.datasets - 1, (1 + LEVEL) / 2) * smaller * of_one_more
     half, mean = float(np.hypot(of_images, of_steps)), 1 - smaller - optimism
     return Expected(mean, max(0.0, mean - half), min(1.0, mean + half), optimism, error - smaller)
 

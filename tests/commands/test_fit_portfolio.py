@@ -152,3 +152,9 @@ def test_the_record_says_how_long_everything_took(discs):
     assert about["format"] == 3
     assert all(tried["seconds"] > 0 for tried in about["choice"]["tried"])
     assert about["cost"]["seconds"] >= sum(tried["seconds"] for tried in about["choice"]["tried"])
+
+
+def test_the_gain_is_over_the_untuned_network_at_its_best_scale_not_at_that_of_the_chosen_member(discs):
+    whole, tiles = (chosen(discs, out=name, member=name).record.scores.untuned.dice for name in ("whole", "tiles"))
+    assert whole != tiles
+    assert chosen(discs, out="both").record.scores.untuned.dice == max(whole, tiles)
