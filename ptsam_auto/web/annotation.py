@@ -1,7 +1,8 @@
 """The images of a folder that is being annotated, with their drafts.
 
 A mask that is being painted is a draft, masks/.drafts/NAME.json, which `fit` does not read. Only when the user says
-that it is done, it becomes masks/NAME.png. Nothing is written anywhere else.
+that it is done, it becomes masks/NAME.png. Each page of a stack is painted as an image of its own; when it is done, it
+is saved beside the stack as NAME_p000.tif, so that `fit` finds it. Nothing is written anywhere else.
 """
 
 # H W  rows and columns, px
@@ -9,7 +10,7 @@ that it is done, it becomes masks/NAME.png. Nothing is written anywhere else.
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,15 +34,17 @@ ItemState = Literal["open", "draft", "done"]
 
 @dataclass(frozen=True)
 class Item:
-    """An image of the folder.
+    """An image of the folder, or a page of a stack.
 
     Args:
-        name: Name of its file, which is unique.
-        path: Its file.
+        name: Name of its file, which is unique; of a page that was not painted yet, the name that its file will have.
+        path: Its file; of such a page, that of the stack.
+        page: Number of the page in a stack, counted from 0; None in a file that has one page.
     """
 
     name: str
     path: Path
+    page: int | None = None
 
 
 class AnnotationFolder:
@@ -90,7 +93,7 @@ class AnnotationFolder:
     def read(self, item: Item, reading: ImageReading = READ_AS_STORED) -> np.ndarray:
         """Return an image, H W 3, uint8, RGB; raises DatasetError if it cannot be read or is too large."""
         check_pixels(item.path, item.name, self._most_pixels)
-        return ImageFiles((item.path,)).known_to(reading).read(0, reading)
+        return ImageFiles((item.path,)).known_to(reading).read(item.page or 0, reading)
 
     def mask(self, item: Item) -> np.ndarray | None:
         """Return the draft of an image, or else its mask, H W, bool; None if it has neither.
@@ -104,7 +107,7 @@ class AnnotationFolder:
                 return mask_of_runs(draft.read_bytes(), self._most_pixels)
             except DatasetError:
                 draft.unlink()  # A draft is written as a whole, so that this one is not ours.
-        source = self.pairs.source_of(item.path)
+        source = self.pairs.source_of(item.path) if item.page is None else None
         return source.read(0) if source else None
 
     def save_draft(self, item: Item, mask: np.ndarray) -> None:
@@ -126,12 +129,16 @@ class AnnotationFolder:
         self._draft(item).unlink(missing_ok=True)
 
     def finish(self, item: Item, mask: np.ndarray) -> Path:
-        """Save the mask of an image, and remove its draft.
+        """Save the mask of an image, and remove its draft. A page of a stack is saved as an image of its own, too.
 
         Raises:
+            DatasetError: The stack cannot be read any more.
             OutputError: The folder cannot be written to.
         """
         with self._lock:
+            if item.page is not None:
+                page = self.pairs.add_page(item.path, item.page, item.name)
+                self.items[item.name] = item = replace(item, path=page, page=None)
             path = self.pairs.write_mask(item.path, mask)
         self.drop_draft(item)
         return path
@@ -158,26 +165,36 @@ class AnnotationFolder:
         files, left_out = image_files(folder, folder)
         problems = list(left_out)
         names: dict[str, str] = {}
-        found = {}
+        found, stacks = {}, {}
+        annotated = self.pairs.annotated()
         for path in files:
-            what = self._why_not(path)
+            pages, what = self._looked_at(path)
+            if not what and pages > 1 and path in annotated:
+                what = f"a stack of {pages} pages that has a mask already"
             first = names.setdefault(stem(path).casefold(), path.name)
             if not what and first != path.name:
                 what = f"would have the same mask as {first}; rename one"
             if what:
                 problems.append(Problem(path.name, what))
+            elif pages > 1:
+                stacks[path] = pages
             else:
                 found[path.name] = Item(path.name, path)
+        for path, pages in stacks.items():
+            for page in range(pages):
+                own = f"{stem(path)}_p{page:03d}"
+                if own.casefold() not in names:  # Otherwise it was painted before.
+                    found[f"{own}.tif"] = Item(f"{own}.tif", path, page)
         self.left_out = tuple(problems)
         return found
 
-    def _why_not(self, path: Path) -> str:
-        """Return why an image cannot be painted on, or ""."""
+    def _looked_at(self, path: Path) -> tuple[int, str]:
+        """Return the number of pages of an image, and why it cannot be painted on, or ""."""
         if is_ours(path):
-            return "a mask that ptsam-auto predicted"
+            return 1, "a mask that ptsam-auto predicted"
         try:
             pages = ImageFiles((path,)).count_pages()
             check_pixels(path, path.name, self._most_pixels)
         except DatasetError as error:
-            return "; ".join(problem.what for problem in error.problems)
-        return f"a stack of {pages} pages; save its pages as single images, and paint those" if pages > 1 else ""
+            return 1, "; ".join(problem.what for problem in error.problems)
+        return pages, ""

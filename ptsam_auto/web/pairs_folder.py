@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ptsam_auto.data.formats import listed, pairs
 from ptsam_auto.data.formats.layout import Listing, MaskFile, MaskSource, ObjectMasks, subfolder, visible
+from ptsam_auto.data.formats.sources import ImageFiles
 from ptsam_auto.data.legend import LEGEND_FILE
 from ptsam_auto.data.names import IMAGE_FOLDERS, MASK_FOLDERS, stem
 from ptsam_auto.data.raster import HEADER_BYTES, decode
@@ -104,13 +105,34 @@ class PairsFolder:
             raise OutputError(f"Cannot write to {self.images}: {error.strerror or error}.") from None
         return image, self.write_mask(image, mask)
 
+    def add_page(self, stack: Path, page: int, name: str) -> Path:
+        """Save a page of a stack in the folder of the images, with the values that are stored, and return its path.
+
+        Args:
+            stack: File of the stack.
+            page: Number of the page, counted from 0.
+            name: Name of the new file; one that is there already is taken for this page.
+
+        Raises:
+            DatasetError: The page cannot be read.
+            OutputError: The folder cannot be written to.
+        """
+        path = self.images / name
+        try:
+            if not path.exists():
+                with replacing(path) as unfinished:
+                    _write_page(unfinished, ImageFiles((stack,)), page)
+        except OSError as error:
+            raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from None
+        return path
+
     def _saved(self, uploaded: Uploaded) -> Path:
         """Return the path of the saved image: that of the same image if it is there already."""
         if uploaded.pages == 1:
             source, suffix = uploaded.path, uploaded.path.name[len(stem(uploaded.path)) :]
         else:
             source, suffix = uploaded.path.with_name(f"{uploaded.name}.ome.tif"), ".tif"
-            _write_page(source, uploaded)
+            _write_page(source, uploaded.files, uploaded.page)
         taken = {stem(path) for path in visible(self.images)}
         number = 1
         while True:
@@ -173,11 +195,11 @@ def _files_of(mask: MaskSource | None) -> tuple[Path, ...]:
     return mask.files if isinstance(mask, ObjectMasks) else ()
 
 
-def _write_page(temporary: Path, uploaded: Uploaded) -> None:
-    """Write a page of a stack to a temporary file, as OME-TIFF, which names its channels as such."""
-    values = decode(uploaded.path, uploaded.page, planes=uploaded.files.planes or "guess").seen()
+def _write_page(path: Path, stack: ImageFiles, page: int) -> None:
+    """Write a page of a stack to a file of its own, as OME-TIFF, which names its channels as such."""
+    values = decode(stack.files[0], page, planes=stack.planes or "guess").seen()
     tifffile.imwrite(
-        temporary,
+        path,
         np.moveaxis(values, -1, 0),
         ome=True,
         metadata={"axes": "CYX"},

@@ -12,6 +12,7 @@ from ptsam_auto.commands.annotate import annotate
 from ptsam_auto.commands.options import AnnotateOptions
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.formats import listed
+from ptsam_auto.data.images import read_image
 from ptsam_auto.errors import DatasetError, OutputError
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.web.annotation import AnnotationFolder
@@ -162,6 +163,8 @@ def test_a_mask_of_another_size_or_no_mask_at_all_is_refused(tmp_path):
 def test_what_cannot_be_painted_on_is_named_with_the_reason(tmp_path):
     folder = images(tmp_path / "cells", 2)
     tifffile.imwrite(folder / "images" / "stack.tif", np.zeros((7, 9, 9), np.uint8))
+    (folder / "masks").mkdir()
+    tifffile.imwrite(folder / "masks" / "stack.tif", np.eye(9, dtype=np.uint8)[None].repeat(7, 0))
     save_image(folder / "images" / "large.png", np.zeros((1001, 1000), np.uint8))
     save_image(folder / "images" / "n0.tif", sample(7).image)
     (folder / "images" / "notes.txt").write_text("hello")
@@ -170,8 +173,38 @@ def test_what_cannot_be_painted_on_is_named_with_the_reason(tmp_path):
         about = opened.get("/api/images").json()
     assert [image["name"] for image in about["images"]] == ["n0.png", "n1.png"]
     assert len(about["left_out"]) == 5
-    assert "stack.tif: a stack of 7 pages; save its pages as single images, and paint those" in about["left_out"]
+    assert "stack.tif: a stack of 7 pages that has a mask already" in about["left_out"]
     assert "n0.tif: would have the same mask as n0.png; rename one" in about["left_out"]
+
+
+def test_pages_of_a_stack_are_painted_one_by_one_and_fit_finds_them(tmp_path):
+    folder = images(tmp_path / "cells", 2)
+    stack = np.stack([sample(i).image[..., 0].astype(np.uint16) * 11 for i in range(5)])
+    tifffile.imwrite(folder / "images" / "t.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    masks = {2: sample(2).mask, 4: sample(4).mask}
+    with site(folder) as opened:
+        listed_names = [image["name"] for image in opened.get("/api/images").json()["images"]]
+        assert listed_names == ["n0.png", "n1.png", *(f"t_p00{page}.tif" for page in range(5))]
+        for page, mask in masks.items():
+            shown = opened.get(f"/api/images/t_p00{page}.tif").json()
+            assert np.array_equal(
+                pixels_of(base64.b64decode(shown["image"]))[..., :3], read_image(folder / "images" / "t.tif", page)
+            )
+            assert opened.put(f"/api/images/t_p00{page}.tif/draft", content=runs(mask)).status_code == 204
+            assert opened.get(f"/api/images/t_p00{page}.tif").json()["state"] == "draft"
+            answer = opened.put(f"/api/images/t_p00{page}.tif/mask", content=runs(mask))
+            assert answer.json()["mask"] == f"masks/t_p00{page}.png"
+        states = {image["name"]: image["state"] for image in opened.get("/api/images").json()["images"]}
+    with site(folder) as opened:
+        assert {image["name"]: image["state"] for image in opened.get("/api/images").json()["images"]} == states
+        painted = json.dumps(opened.get("/api/images/t_p004.tif").json()["mask"]).encode()
+        assert np.array_equal(mask_of_runs(painted, PIXELS), masks[4])
+    assert [name for name, state in states.items() if state == "done"] == ["t_p002.tif", "t_p004.tif"]
+    read = read_folder(folder)
+    assert [pair.name for pair in read.pairs] == ["t_p002", "t_p004"], "and not the stack again"
+    for pair, (page, mask) in zip(read.pairs, masks.items(), strict=True):
+        assert np.array_equal(pair.load().mask, mask)
+        assert np.array_equal(tifffile.imread(folder / "images" / f"{pair.name}.tif").squeeze(), stack[page])
 
 
 def test_a_folder_without_images_or_with_other_annotations_is_a_message(tmp_path):
