@@ -18,7 +18,7 @@ MODULES = {
     "nnunet": ("nnunetv2",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "serve": ("fastapi", "uvicorn", "python_multipart"),
-    "microscopes": ("liffile", "nd2", "nibabel", "pydicom"),
+    "microscopes": ("liffile", "nd2", "nibabel", "pydicom", "zarr"),
 }
 
 
@@ -37,7 +37,15 @@ def require(extra: str, what: str) -> None:
     Raises:
         PtsamError: Some of its modules are not installed.
     """
-    missing = _missing(extra)
+    _refuse(_missing(extra), extra, what)
+
+
+def require_module(name: str, extra: str, what: str) -> None:
+    """Check that one module of an extra is installed; see `require`."""
+    _refuse([one for one in _missing(extra) if one == name], extra, what)
+
+
+def _refuse(missing: list[str], extra: str, what: str) -> None:
     if missing:
         are = "is" if len(missing) == 1 else "are"
         raise PtsamError(f"{what} needs {' and '.join(missing)}, which {are} not installed. {how_to_install(extra)}")

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import re
 import socket
 import tempfile
@@ -93,6 +94,11 @@ def replacing(path: Path) -> Iterator[Path]:
                 unfinished.unlink()
 
 
+def unfinished_name(path: Path) -> str:
+    """Return a hidden name for something of this process that will replace a path when it is complete."""
+    return f".{path.name}.-{_this_process()}{TEMPORARY_SUFFIX}"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically; see `replacing`."""
     with replacing(path) as unfinished:
@@ -148,15 +154,18 @@ def remove_unfinished(folder: Path, *, recursive: bool = False) -> None:
         found = UNFINISHED.fullmatch(path.name)
         if found is not None and found["machine"] == _machine() and not _is_running(int(found["process"])):
             with suppress(OSError):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as a hexadecimal string.
+    """Return the SHA-256 of a file as a hexadecimal string; of a folder, that of the names and hashes of its files.
 
     Raises:
         OSError: The file cannot be read.
     """
+    if path.is_dir():
+        inner = sorted(one for one in path.rglob("*") if one.is_file())
+        return json_sha256([[one.relative_to(path).as_posix(), file_sha256(one)] for one in inner])
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

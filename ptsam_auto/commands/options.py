@@ -366,7 +366,8 @@ class PredictOptions:
     export: Annotated[
         list[str],
         Option(
-            "Also write the objects for another program: geojson (QuPath), imagej (ROI sets) or coco. Can be repeated. "
+            "Also write the objects for another program: geojson (QuPath), imagej (ROI sets), coco, or ome-zarr "
+            "(labels with levels). Can be repeated. "
             "It includes --instances."
         ),
     ] = field(default_factory=list)
@@ -408,6 +409,8 @@ class PredictOptions:
         for name in self.export:
             if name not in EXPORTS:
                 raise ConfigError(f"--export is {name}; expected one of {', '.join(EXPORTS)}.")
+        if "ome-zarr" in self.export:
+            extras.require_module("zarr", "microscopes", "--export ome-zarr")
         of_objects = {
             "--pixel-size": self.pixel_size, "--smallest": self.smallest, "--largest-hole": self.largest_hole
         }  # fmt: skip

@@ -44,7 +44,6 @@ FOREIGN = {
     ".mha": "a MetaImage volume, which is not read; save its slices as a TIFF stack in Fiji",
     ".nrrd": "an NRRD volume, which is not read; save its slices as a TIFF stack in Fiji",
     ".h5": "an HDF5 file, which is not read; export its images as TIFF",
-    ".zarr": "a Zarr folder, which is not read; export its images as TIFF",
     ".npy": "a NumPy array, which is not read; save it as TIFF (tifffile.imwrite)",
     ".psd": "a Photoshop file, which is not read; save it as PNG or TIFF",
     ".heic": "a HEIC photo, which is not read; save it as JPEG or PNG",

@@ -10,7 +10,7 @@ from ptsam_auto.data.formats.layout import ImageFiles, image_files, visible
 from ptsam_auto.data.formats.nnunet import CHANNEL
 from ptsam_auto.data.names import IMAGE_FOLDERS, MASK_FOLDERS, stem
 from ptsam_auto.data.pages import attempt
-from ptsam_auto.data.raster import SUFFIXES, Pages, is_ours, named_as_image
+from ptsam_auto.data.raster import SUFFIXES, Pages, is_folder, is_ours, named_as_image
 from ptsam_auto.data.reading import READ_AS_STORED, ImageReading
 from ptsam_auto.errors import DatasetError, Problem
 
@@ -72,12 +72,12 @@ def find_new_images(
     found = _Found(reading, recursive)
     problems: list[Problem] = []
     for given in dict.fromkeys(inputs):
-        if given.is_dir():
+        if is_folder(given):
             before = len(found.sources)
             found.folder(given)
             if len(found.sources) == before:
                 problems += found.unreadable or [Problem(str(given), _nothing(found.left_out))]
-        elif given.is_file():
+        elif given.exists():
             found.files([given], given.parent)
         else:
             problems.append(Problem(str(given), "no such file or folder"))
@@ -146,7 +146,7 @@ class _Found:
             [file for file in files if file not in {*masks, *images}], "called as Cellpose calls what it writes"
         )
         self.files(images, root)
-        inner = [path for path in visible(folder) if path.is_dir()]
+        inner = [path for path in visible(folder) if is_folder(path)]
         if not self.recursive:
             self._say_subfolders(folder)
             return
@@ -214,7 +214,7 @@ class _Found:
 
     def _say_subfolders(self, folder: Path, besides: Path | None = None) -> None:
         for path in visible(folder):
-            if path.is_dir() and path != besides and (count := _count_images(path)):
+            if is_folder(path) and path != besides and (count := _count_images(path)):
                 masks = path.name.lower() in MASK_FOLDERS
                 images = f"{count} image{'s' if count > 1 else ''}"
                 what = "a folder of masks" if masks else f"a subfolder with {images}; to predict on it, add --recursive"
@@ -223,7 +223,7 @@ class _Found:
 
 def _meant(given: Path) -> Path:
     """Return the subfolder of images if a folder contains none itself, otherwise the folder."""
-    inner = {path.name.lower(): path for path in visible(given) if path.is_dir()}
+    inner = {path.name.lower(): path for path in visible(given) if is_folder(path)}
     for name in NEW_OF_NNUNET:
         if name.lower() in inner:
             return inner[name.lower()]
@@ -233,4 +233,4 @@ def _meant(given: Path) -> Path:
 
 
 def _count_images(folder: Path) -> int:
-    return sum(named_as_image(path) and not is_ours(path) for path in visible(folder) if not path.is_dir())
+    return sum(named_as_image(path) and not is_ours(path) for path in visible(folder) if not is_folder(path))

@@ -27,7 +27,8 @@ from ptsam_auto.errors import DatasetError, Problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2")
 SUFFIXES_IN_WORDS = "png, jpg, bmp, tif, webp, gif or jp2"
-VOLUME_SUFFIXES = (".czi", ".nd2", ".lif", ".dcm", ".nii", ".nii.gz")  # read by volumes.py
+ZARR_SUFFIX = ".zarr"  # of a folder that is an image
+VOLUME_SUFFIXES = (".czi", ".nd2", ".lif", ".dcm", ".nii", ".nii.gz", ZARR_SUFFIX)  # read by volumes.py
 SLIDE_SUFFIXES = (".svs",)  # a TIFF with levels
 EXPECTED = "the content of a PNG, JPEG, BMP or TIFF file"
 SPECIALIST, SOURCE = "ptsam-auto specialist", "ptsam-auto source"  # text chunks of the PNG masks that predict writes
@@ -205,6 +206,11 @@ def _size(axes: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
 def named_as_image(path: Path) -> bool:
     """Say whether a file's name is that of an image or mask which is read; one without an ending may be DICOM."""
     return path.name.lower().endswith((*SUFFIXES, *SLIDE_SUFFIXES)) or is_volume(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether a path is a folder of files, and not an image that is stored as a folder (OME-Zarr)."""
+    return path.is_dir() and not path.name.lower().endswith(ZARR_SUFFIX)
 
 
 def is_volume(path: Path) -> bool:

@@ -1,12 +1,13 @@
-"""Reads large images by regions, so that they need not fit into memory: TIFF files with tiles or strips.
+"""Reads large images by regions, so that they need not fit into memory: TIFF files with tiles or strips, OME-Zarr.
 
 A region has the pixels that `images.read_image` gives. What cannot be read by regions is read whole.
 """
 
 # H W  rows and columns of an image, px;  h w  those of a region, px;  C  stored channels
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,20 @@ Box = tuple[slice, slice]
 
 
 class Regions:
-    """One page of an open TIFF file, which behaves like its pixels, H W 3, uint8, RGB.
+    """One page of an open file, which behaves like its pixels, H W 3, uint8, RGB.
 
     Args:
-        stack: The file's main series.
-        planes: The page, or one page of tifffile's for each channel.
+        path: The file, for messages.
+        size: Height and width of the page, px.
+        stored: Returns the stored values of some rows.
         reading: Rule by which channels are selected and scaled.
     """
 
-    def __init__(self, stack: Stack, planes: list[Any], reading: ImageReading) -> None:
-        self._stack, self._planes, self._reading = stack, planes, reading
-        self.shape = (*stack.size, 3)
+    def __init__(
+        self, path: Path, size: tuple[int, int], stored: Callable[[slice], Raster], reading: ImageReading
+    ) -> None:
+        self._path, self._stored, self._reading = path, stored, reading
+        self.shape = (*size, 3)
         self._ends: Ends | None = None
         self._rows, self._band = slice(0, 0), np.empty((0, 0, 3), np.uint8)
 
@@ -70,7 +74,7 @@ class Regions:
                 of_all.add(self._raster(slice(start, min(start + ROWS_AT_ONCE, height))))
             self._ends = of_all.ends()
         except UnfitError as error:
-            raise unreadable(self._stack.path, str(error)) from None
+            raise unreadable(self._path, str(error)) from None
         return True
 
     def __getitem__(self, box: Box) -> np.ndarray:
@@ -80,14 +84,13 @@ class Regions:
             try:
                 self._band = seen(self._raster(rows), self._reading, self._ends).pixels
             except UnfitError as error:
-                raise unreadable(self._stack.path, str(error)) from None
+                raise unreadable(self._path, str(error)) from None
             self._rows = rows
         return self._band[:, columns]
 
     def _raster(self, rows: slice) -> Raster:
-        with failures_as_problems(self._stack.path):
-            parts = [_decoded(plane, rows) for plane in self._planes]
-            return self._stack.interpreted(np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0])
+        with failures_as_problems(self._path):
+            return self._stored(rows)
 
 
 @contextmanager
@@ -103,33 +106,56 @@ def opened(image: ImageFiles, page: int, reading: ImageReading) -> Iterator[Regi
         DatasetError: A file cannot be opened or decoded.
     """
     path = image.files[0]
-    if len(image.files) == 1 and _is_tiff(path):
-        with ExitStack() as files:
+    with ExitStack() as files:
+        if len(image.files) == 1:
             with failures_as_problems(path):
-                tiff = files.enter_context(tifffile.TiffFile(path))
-                stack = Stack.of(tiff, image.planes or planes_for(path, reading))
-                planes = stack.planes_of(page)
-            if planes is not None and all(_has_regions(plane) for plane in planes):
-                regions = Regions(stack, planes, reading)
-                if regions.prepare():
-                    yield regions
-                    return
-    yield image.read(page, reading)
+                regions = _of_volume(path, page, reading) if is_volume(path) else None
+                if regions is None and _is_tiff(path):
+                    tiff = files.enter_context(tifffile.TiffFile(path))
+                    regions = _of_tiff(Stack.of(tiff, image.planes or planes_for(path, reading)), page, reading)
+            if regions is not None and regions.prepare():
+                yield regions
+                return
+        yield image.read(page, reading)
+
+
+def _of_volume(path: Path, page: int, reading: ImageReading) -> Regions | None:
+    from ptsam_auto.data.volumes import open_volume
+
+    volume = open_volume(path)
+    return Regions(path, volume.size, partial(volume.raster, page), reading) if volume.rows else None
+
+
+def _of_tiff(stack: Stack, page: int, reading: ImageReading) -> Regions | None:
+    planes = stack.planes_of(page)
+    if planes is None or not all(_has_regions(plane) for plane in planes):
+        return None
+
+    def stored(rows: slice) -> Raster:
+        parts = [_decoded(plane, rows) for plane in planes]
+        return stack.interpreted(np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0])
+
+    return Regions(stack.path, stack.size, stored, reading)
 
 
 def size_of(image: ImageFiles) -> tuple[int, int] | None:
     """Return the height and the width, px, of the pages of an image in one file, from its header.
 
     Returns:
-        None for several files and for the files that `volumes` reads.
+        None for several files, and for the files that `volumes` reads as a whole.
 
     Raises:
         DatasetError: The file cannot be opened.
     """
     path = image.files[0]
-    if len(image.files) > 1 or is_volume(path):
+    if len(image.files) > 1:
         return None
     with failures_as_problems(path):
+        if is_volume(path):
+            from ptsam_auto.data.volumes import open_volume
+
+            volume = open_volume(path)
+            return volume.size if volume.rows else None
         if not _is_tiff(path):
             with Image.open(path, formats=FORMATS) as picture:
                 return picture.height, picture.width

@@ -7,6 +7,7 @@
 | LIF | liffile | a plane of an image; several images must have one shape | files written by the test |
 | DICOM | pydicom | a frame | files of pydicom |
 | NIfTI | nibabel | a slice along the last axes | files of nibabel |
+| OME-Zarr | zarr | a time, position or plane of the first level, see ome_zarr.py | files of zarr |
 
 SVS is a TIFF, see tiff.py. A package is imported only when a file of its format is opened. Nothing here unpickles.
 
@@ -22,14 +23,15 @@ directions are refused, see pages.py.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ptsam_auto.data.czi import CziFile
-from ptsam_auto.data.raster import Pages, Raster, check_size, unreadable
+from ptsam_auto.data.ome_zarr import OmeZarr
+from ptsam_auto.data.raster import ZARR_SUFFIX, Pages, Raster, check_size, unreadable
 from ptsam_auto.data.tiff import as_stack, kinds_of, pages_along
 from ptsam_auto.extras import how_to_install
 
@@ -49,6 +51,7 @@ class Volume:
         lossy: the compression smears edges.
         colours: the channels are red, green and blue.
         directions: as for `Pages`.
+        rows: returns some rows of a page as `read` does, if they can be read without the others.
     """
 
     path: Path
@@ -58,6 +61,13 @@ class Volume:
     lossy: bool = False
     colours: bool = False
     directions: str = ""
+    rows: Callable[[tuple[int, ...], slice], np.ndarray] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a page, px."""
+        kinds = kinds_of(self.axes)
+        return self.shape[kinds.index("Y")], self.shape[kinds.index("X")]
 
     @property
     def pages(self) -> Pages:
@@ -65,16 +75,18 @@ class Volume:
         pages = pages_along(self.axes, kinds_of(self.axes), self.shape)
         return replace(pages, directions=self.directions)
 
-    def raster(self, page: int) -> Raster:
-        """Decode one page.
+    def raster(self, page: int, rows: slice | None = None) -> Raster:
+        """Decode one page, or some rows of it if they can be read without the others.
 
         Raises:
-            DatasetError: its numbers are complex.
+            DatasetError: its numbers are complex, or it is too large to be read as a whole.
         """
+        if rows is None or self.rows is None:
+            check_size(self.path, *self.size)
         kinds = kinds_of(self.axes)
         sizes = tuple(size for kind, size in zip(kinds, self.shape, strict=True) if kind == "P")
         place = tuple(int(index) for index in np.unravel_index(page, sizes)) if sizes else ()
-        values = self.read(place)
+        values = self.rows(place, rows) if rows is not None and self.rows is not None else self.read(place)
         if values.dtype.kind not in "buif":
             raise unreadable(self.path, "holds no plain numbers; export it as TIFF")
         native = values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -97,7 +109,8 @@ def open_volume(path: Path) -> Volume:
     kinds = kinds_of(volume.axes)
     if sorted(kinds.replace("P", "").replace("C", "")) != ["X", "Y"]:
         raise unreadable(path, f"has the axes {volume.axes}; expected rows and columns")
-    check_size(path, volume.shape[kinds.index("Y")], volume.shape[kinds.index("X")])
+    if volume.rows is None:
+        check_size(path, *volume.size)
     return volume
 
 
@@ -190,6 +203,12 @@ def _nifti(path: Path) -> Volume:
     return Volume(path, axes, shape, read, colours=colour, directions=directions)
 
 
+def _ome_zarr(path: Path) -> Volume:
+    image = OmeZarr.open(path, _package(path, "zarr", "an OME-Zarr image"))
+    read = partial(image.read, kinds_of(image.axes))
+    return Volume(path, image.axes, tuple(image.array.shape), read, rows=read)
+
+
 @lru_cache(maxsize=1)
 def _whole(path: Path, _modified: int, number: int) -> np.ndarray:
     """All pages of a LIF image or a NIfTI volume; kept for the next page, since both are decompressed as a whole.
@@ -266,4 +285,5 @@ READERS: dict[str, Callable[[Path], Volume]] = {
     ".dcm": _dicom,
     ".nii": _nifti,
     ".nii.gz": _nifti,
+    ZARR_SUFFIX: _ome_zarr,
 }

@@ -1,3 +1,3 @@
 """The formats in which objects are exported. This module does not import slow packages."""
 
-EXPORTS = ("geojson", "imagej", "coco")
+EXPORTS = ("geojson", "imagej", "coco", "ome-zarr")

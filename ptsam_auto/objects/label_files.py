@@ -29,9 +29,8 @@ def write_labels(path: Path, labels: Sequence[np.ndarray], pages: Pages, pixel_s
     Raises:
         OSError: The file cannot be written.
     """
-    largest = max(int(page.max(initial=0)) for page in labels)
-    stack = np.stack(labels).astype(np.uint16 if largest <= LARGEST_OF_16_BIT else np.uint32)
-    axes, sizes = _ome_axes(pages, len(labels))
+    stack = stacked(labels)
+    axes, sizes = ome_axes(pages, len(labels))
     metadata: dict[str, Any] = {"axes": f"{axes}YX"}
     if pixel_size:
         metadata |= {"PhysicalSizeX": pixel_size.width, "PhysicalSizeY": pixel_size.height}
@@ -47,7 +46,13 @@ def write_labels(path: Path, labels: Sequence[np.ndarray], pages: Pages, pixel_s
         )
 
 
-def _ome_axes(pages: Pages, count: int) -> tuple[str, tuple[int, ...]]:
+def stacked(labels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the objects of all pages, N H W, with 16 bits, or 32 where there are more than 65,535 objects."""
+    largest = max(int(page.max(initial=0)) for page in labels)
+    return np.stack(labels).astype(np.uint16 if largest <= LARGEST_OF_16_BIT else np.uint32)
+
+
+def ome_axes(pages: Pages, count: int) -> tuple[str, tuple[int, ...]]:
     """Return the axes of the pages, as far as OME knows them; otherwise all pages are one axis, Z."""
     known = all(axis in OME_AXES for axis in pages.axes) and len(set(pages.axes)) == len(pages.axes)
     if known and pages.axes and int(np.prod(pages.sizes)) == count:

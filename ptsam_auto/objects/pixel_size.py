@@ -1,4 +1,4 @@
-"""The physical size of a pixel, as a TIFF states it: in OME-XML, in ImageJ's description, or in its resolution tags."""
+"""The physical size of a pixel, as a TIFF states it (OME-XML, ImageJ's description, resolution tags), or OME-Zarr."""
 
 import re
 from dataclasses import dataclass
@@ -7,11 +7,17 @@ from pathlib import Path
 import tifffile
 from defusedxml import ElementTree
 
-from ptsam_auto.errors import ConfigError
+from ptsam_auto.data.ome_zarr import OmeZarr
+from ptsam_auto.data.raster import ZARR_SUFFIX, failures_as_problems
+from ptsam_auto.errors import ConfigError, DatasetError
 
 TIFF_SUFFIXES = (".tif", ".tiff")
-MICROMETRES = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4,
-               "m": 1e6, "pm": 1e-6, "å": 1e-4, "inch": 25_400.0}  # fmt: skip
+MICROMETRES = {
+    **{"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4},
+    **{"m": 1e6, "pm": 1e-6, "å": 1e-4, "inch": 25_400.0},
+    # As OME-Zarr writes them.
+    **{"picometer": 1e-6, "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "meter": 1e6},
+}
 OF_TAG = {2: 25_400.0, 3: 1e4}  # TIFF's ResolutionUnit: inch and centimetre, in micrometres
 # Programs write resolutions for screens and printers that mean nothing; a microscope's pixel is smaller than this.
 LARGEST_OF_TAG = 20.0  # micrometres
@@ -50,6 +56,8 @@ class PixelSize:
 
 def pixel_size_of(path: Path) -> PixelSize | None:
     """Return the size of a pixel that a file states, or None."""
+    if path.name.lower().endswith(ZARR_SUFFIX):
+        return _of_zarr(path)
     if not path.name.lower().endswith(TIFF_SUFFIXES):
         return None
     try:
@@ -57,6 +65,19 @@ def pixel_size_of(path: Path) -> PixelSize | None:
             return _of_ome(tiff.ome_metadata) or _of_imagej(tiff) or _of_tags(tiff)
     except (OSError, ValueError, KeyError, IndexError, tifffile.TiffFileError, ElementTree.ParseError):
         return None  # The file was read already, so only its description is unusual.
+
+
+def _of_zarr(path: Path) -> PixelSize | None:
+    import zarr
+
+    try:
+        with failures_as_problems(path):
+            image = OmeZarr.open(path, zarr)
+    except DatasetError:
+        return None  # The image was read already, so only its description is unusual.
+    known = {axis: (size, unit) for axis, size, unit in zip(image.axes, image.scale, image.units, strict=True)}
+    sides = [_micrometres(str(known[axis][0]), known[axis][1]) for axis in "XY" if axis in known]
+    return PixelSize(*sides) if len(sides) == 2 and all(sides) else None
 
 
 def _of_ome(xml: str | None) -> PixelSize | None:

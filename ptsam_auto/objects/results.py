@@ -18,8 +18,10 @@ from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
 from ptsam_auto.objects.separation import ObjectSettings, separated_classes
 from ptsam_auto.objects.summary import write_summary
 from ptsam_auto.objects.tables import table_paths, write_tables
+from ptsam_auto.objects.zarr_labels import write_zarr_labels
 
-LABELS, GEOJSON, IMAGEJ, COCO_FILE, SUMMARY = "labels", "geojson", "imagej", "coco.json", "measurements.html"
+LABELS, GEOJSON, IMAGEJ, OME_ZARR = "labels", "geojson", "imagej", "ome-zarr"
+COCO_FILE, SUMMARY = "coco.json", "measurements.html"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class ObjectResults:
             yield self._of(LABELS, source_name(source), ".tif")
             if "imagej" in self.exports:
                 yield self._of(IMAGEJ, source_name(source), ".zip")
+            if "ome-zarr" in self.exports:
+                yield self._of(OME_ZARR, source_name(source), ".ome.zarr")
             for name in source.names if "geojson" in self.exports else ():
                 yield self._of(GEOJSON, name, ".geojson")
         if "coco" in self.exports:
@@ -106,7 +110,10 @@ class ObjectResults:
     ) -> None:
         """Write the files of one image, and add its rows to the tables."""
         layout = source.image.pages() if len(pages) > 1 else Pages()
-        write_labels(self._made(LABELS, source_name(source), ".tif"), [page.labels for page in pages], layout, size)
+        name, labels = source_name(source), [page.labels for page in pages]
+        write_labels(self._made(LABELS, name, ".tif"), labels, layout, size)
+        if "ome-zarr" in self.exports:
+            write_zarr_labels(self._made(OME_ZARR, name, ".ome.zarr"), labels, layout, size)
         for page in pages:
             if self._are_measured:
                 rows = rows_of_objects(page)
@@ -117,7 +124,7 @@ class ObjectResults:
             if "coco" in self.exports:
                 coco.add(page, source.image.files[0].name if len(pages) == 1 else page.name)
         if "imagej" in self.exports:
-            write_rois(self._made(IMAGEJ, source_name(source), ".zip"), pages)
+            write_rois(self._made(IMAGEJ, name, ".zip"), pages)
 
     @property
     def _are_measured(self) -> bool:

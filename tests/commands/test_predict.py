@@ -9,12 +9,14 @@ import pyarrow.parquet
 import pytest
 import roifile
 import tifffile
+import zarr
 from PIL import Image
 
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.commands.options import PredictOptions
 from ptsam_auto.commands.predict import predict
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError
+from ptsam_auto.objects.kinds import EXPORTS
 from ptsam_auto.specialist.masks import Destination
 from ptsam_auto.specialist.masks import predict_source as original
 from ptsam_auto.terminal import Terminal
@@ -59,9 +61,7 @@ def test_objects_are_counted_measured_and_exported(made, two_discs, tmp_path, ca
     tifffile.imwrite(tmp_path / "stack.tif", stack, ome=True, metadata=metadata)
     Image.fromarray(sample(5).image).save(tmp_path / "flat.png")
     out = tmp_path / "out"
-    options = PredictOptions(
-        made, [tmp_path], out=out, measure=True, export=["geojson", "imagej", "coco"], smallest=5, largest_hole=0
-    )
+    options = PredictOptions(made, [tmp_path], out=out, measure=True, export=[*EXPORTS], smallest=5, largest_hole=0)
     predict(options, Terminal())
     labels = tifffile.imread(out / "labels" / "stack.tif")
     assert labels.shape == stack.shape, "a stack in is a stack out"
@@ -78,6 +78,7 @@ def test_objects_are_counted_measured_and_exported(made, two_discs, tmp_path, ca
     features = json.loads((out / "geojson" / "stack_p001.geojson").read_text())["features"]
     assert [feature["properties"]["measurements"]["mean_channel_1"] > 0 for feature in features] == [True, True]
     assert len(roifile.roiread(out / "imagej" / "stack.zip")) == 6
+    assert np.array_equal(zarr.open_group(str(out / "ome-zarr" / "stack.ome.zarr"), mode="r")["0"][:], labels)
     coco = json.loads((out / "coco.json").read_text())
     assert (len(coco["images"]), len(coco["annotations"])) == (4, 8)
     page = (out / "measurements.html").read_text()
@@ -88,8 +89,11 @@ def test_objects_are_counted_measured_and_exported(made, two_discs, tmp_path, ca
     assert "smaller than 5 px removed" in printed
     assert "1 images do not state the size of a pixel; give it with --pixel-size." in printed
 
-    again = PredictOptions(made, [tmp_path / "flat.png"], out=out, measure=True, pixel_size="2um", force=True)
+    again = PredictOptions(
+        made, [tmp_path / "flat.png"], out=out, measure=True, export=["ome-zarr"], pixel_size="2um", force=True
+    )
     predict(again, Terminal.silent())
+    assert not list(out.rglob(".*.part")), "nothing is left over"
     assert float(rows_of(out / "objects.csv")[0]["area_um2"]) == 4 * float(rows_of(out / "objects.csv")[0]["area_px"])
 
 
@@ -119,7 +123,7 @@ def test_no_result_replaces_an_image(made, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"export": ["qupath"]}, "--export is qupath; expected one of geojson, imagej, coco"),
+        ({"export": ["qupath"]}, "--export is qupath; expected one of geojson, imagej, coco, ome-zarr"),
         ({"smallest": 3}, "--smallest has no effect without objects"),
         ({"pixel_size": "1um"}, "--pixel-size has no effect without objects"),
         ({"tta": True, "uncertainty": Path("u")}, "--tta and --uncertainty exclude each other"),

@@ -8,7 +8,9 @@ import roifile
 import shapely
 import shapely.geometry
 import tifffile
+import zarr
 from ome_types import from_tiff
+from ome_zarr_models.v04.image import ImageAttrs
 from pycocotools.coco import COCO
 from scipy import ndimage
 from skimage.draw import polygon2mask
@@ -18,8 +20,9 @@ from ptsam_auto.objects.exports import Coco, write_geojson, write_rois
 from ptsam_auto.objects.label_files import write_labels
 from ptsam_auto.objects.measures import Page, rows_of_objects
 from ptsam_auto.objects.outlines import outlines
-from ptsam_auto.objects.pixel_size import PixelSize
+from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
 from ptsam_auto.objects.separation import NOT_LEARNED, separated
+from ptsam_auto.objects.zarr_labels import write_zarr_labels
 
 
 def random_labels(seed=0, shape=(60, 80)):
@@ -124,3 +127,22 @@ def test_an_outline_has_no_corner_on_a_straight_line():
     assert len(outline.ring) == 8, "each corner of a pixel is cut, and nothing else"
     assert outline.ring.min(axis=0).tolist() == [3, 2]
     assert outline.ring.max(axis=0).tolist() == [9, 7]
+
+
+def test_labels_in_ome_zarr_have_levels_axes_and_the_size_of_a_pixel(tmp_path):
+    labels = [random_labels(seed, (700, 1100)) for seed in range(2)]
+    path = tmp_path / "cells.ome.zarr"
+    for _ in range(2):  # The second time it is replaced.
+        write_zarr_labels(path, labels, Pages("T", (2,)), PixelSize(0.5, 0.25))
+    group = zarr.open_group(str(path), mode="r")
+    ImageAttrs.model_validate(dict(group.attrs))  # the model of the specification
+    (image,) = group.attrs["multiscales"]
+    assert [axis["name"] for axis in image["axes"]] == ["t", "y", "x"]
+    assert "image-label" in group.attrs
+    for level, about in enumerate(image["datasets"]):
+        step = 2**level
+        assert np.array_equal(group[about["path"]][:], np.stack(labels)[:, ::step, ::step])
+        assert about["coordinateTransformations"] == [{"type": "scale", "scale": [1.0, 0.25 * step, 0.5 * step]}]
+    assert max(group[about["path"]].shape) <= 512
+    assert [one.name for one in tmp_path.iterdir()] == ["cells.ome.zarr"]
+    assert pixel_size_of(path) == PixelSize(0.5, 0.25)

@@ -15,6 +15,7 @@ from ptsam_auto.errors import OutputError
 from ptsam_auto.specialist import large, masks
 from ptsam_auto.specialist.masks import Destination, predict_source
 from ptsam_auto.specialist.png import read_texts, write_rows
+from tests.data.test_ome_zarr import write as write_zarr
 from tests.toys import write_folder
 
 QUICK = {"recipe.epochs": 2, "recipe.steps_per_epoch": 5, "recipe.views": 2, "method.tiles": 2}
@@ -52,9 +53,9 @@ def predicted(specialist, path, out, **options):
     return mask, tifffile.imread(out / "probability" / f"{path.stem}.tif"), result
 
 
-@pytest.mark.parametrize("kind", ["tiles", "strips", "png", "16 bits"])
+@pytest.mark.parametrize("kind", ["tiles", "strips", "png", "16 bits", "OME-Zarr"])
 def test_a_large_image_has_the_mask_that_it_would_have_as_a_whole(specialist, tmp_path, monkeypatch, kind):
-    path = tmp_path / ("a.png" if kind == "png" else "a.tif")
+    path = tmp_path / f"a{ {'png': '.png', 'OME-Zarr': '.zarr'}.get(kind, '.tif') }"
     match kind:
         case "tiles":
             tifffile.imwrite(path, image(), tile=(32, 48), compression="zlib", photometric="rgb")
@@ -62,6 +63,8 @@ def test_a_large_image_has_the_mask_that_it_would_have_as_a_whole(specialist, tm
             tifffile.imwrite(path, image(), rowsperstrip=7, photometric="rgb")
         case "png":
             Image.fromarray(image()).save(path)
+        case "OME-Zarr":
+            write_zarr(path, np.moveaxis(image(), -1, 0), "cyx")
         case "16 bits":
             tifffile.imwrite(path, image().astype(np.uint16) * 13, tile=(32, 32), photometric="rgb")
     whole_mask, whole_map, _ = predicted(specialist, path, tmp_path / "whole")

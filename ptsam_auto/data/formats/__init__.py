@@ -22,6 +22,7 @@ from ptsam_auto.data.formats import (
 )
 from ptsam_auto.data.formats.layout import Layout, Listing, visible
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
+from ptsam_auto.data.raster import is_folder
 from ptsam_auto.errors import ConfigError, DatasetError, Problem, suggestion
 
 OTHER_TOOLS: tuple[Layout, ...] = (labelme, cvat, via, yolo, geojson, imagej, label_studio, not_read)
@@ -46,9 +47,11 @@ def listed(folder: Path, options: ReadingOptions = DEFAULT) -> tuple[Layout, Lis
         raise ConfigError(f"There is no layout {options.layout}. {suggestion(options.layout, known)}")
     if not folder.exists():
         raise DatasetError(folder, [Problem("", "no such folder")], "Check the path, then run the command again.")
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DatasetError(
-            folder, [Problem("", "a file; expected a folder")], "Check the path, then run the command again."
+            folder,
+            [Problem("", "an image; expected a folder of images" if folder.is_dir() else "a file; expected a folder")],
+            "Check the path, then run the command again.",
         )
     found = visible(folder)
     if not found:
@@ -109,9 +112,9 @@ def _detect_layout(folder: Path) -> Layout | None:
 
 
 def _unknown(folder: Path, found: list[Path]) -> str:
-    names = [path.name + ("/" if path.is_dir() else "") for path in found]
+    names = [path.name + ("/" if is_folder(path) else "") for path in found]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    inner = [path for path in found if path.is_dir() and _detect_layout(path)]
+    inner = [path for path in found if is_folder(path) and _detect_layout(path)]
     hint = f"; did you mean {folder / inner[0].name}/ ?" if inner else ""
     return f"no known arrangement of images and masks; found {shown}{hint}"
 

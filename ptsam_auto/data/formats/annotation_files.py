@@ -14,6 +14,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from ptsam_auto.data.formats.layout import visible
+from ptsam_auto.data.raster import is_folder
 from ptsam_auto.errors import DatasetError, Problem
 from ptsam_auto.files import read_bytes, read_utf8
 from ptsam_auto.yaml_text import parse_yaml
@@ -36,12 +37,12 @@ def annotation_files(folder: Path, *suffixes: str) -> list[Path]:
         DatasetError: The folder cannot be opened.
     """
     found = visible(folder)
-    inner = [path for path in found if path.name.lower() in PLACES and path.is_dir()]
+    inner = [path for path in found if path.name.lower() in PLACES and is_folder(path)]
     files = [*found, *(file for place in inner for file in visible(place))]
     return [
         file
         for file in files
-        if file.suffix.lower() in suffixes and file.name.lower() not in NOT_ANNOTATIONS and not file.is_dir()
+        if file.suffix.lower() in suffixes and file.name.lower() not in NOT_ANNOTATIONS and not is_folder(file)
     ]
 
 

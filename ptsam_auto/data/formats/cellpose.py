@@ -19,7 +19,7 @@ from ptsam_auto.data.formats.layout import (
 from ptsam_auto.data.formats.pairs import sources
 from ptsam_auto.data.names import BY_PRODUCT_WORDS, IMAGE_WORDS, MASK_WORDS, base, belonging, ends_with, without
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
-from ptsam_auto.data.raster import named_as_image
+from ptsam_auto.data.raster import is_folder, named_as_image
 from ptsam_auto.errors import Problem
 
 NAME = "cellpose"
@@ -30,7 +30,7 @@ PICKLED = "_seg.npy"
 
 def detect(folder: Path) -> bool:
     """Return whether the name of a file is that of a mask of another file here, or that of a Cellpose mask."""
-    files = [path for path in visible(folder) if not path.is_dir()]
+    files = [path for path in visible(folder) if not is_folder(path)]
     if any(path.name.endswith(PICKLED) or path.stem.endswith(CERTAIN) for path in files):
         return True
     masks, images = split_by_name([path for path in files if named_as_image(path)])

@@ -16,6 +16,7 @@ from ptsam_auto.data.formats.layout import (
 from ptsam_auto.data.formats.pairs import first_folder, has_pictures, mask_folders
 from ptsam_auto.data.names import IMAGE_FOLDERS, belonging, stem
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
+from ptsam_auto.data.raster import is_folder
 from ptsam_auto.errors import DatasetError, Problem, suggestion
 
 NAME = "classes"
@@ -82,6 +83,6 @@ def _class_folders(folder: Path) -> dict[str, Path]:
     images, masks = first_folder(folder, IMAGE_FOLDERS), mask_folders(folder)
     if images is None or len(masks) != 1 or has_pictures(masks[0]):
         return {}
-    inner = {path.name: path for path in visible(masks[0]) if path.is_dir() and has_pictures(path)}
-    beside = {path.name for path in visible(images) if path.is_dir()}
+    inner = {path.name: path for path in visible(masks[0]) if is_folder(path) and has_pictures(path)}
+    beside = {path.name for path in visible(images) if is_folder(path)}
     return {} if beside & set(inner) else inner

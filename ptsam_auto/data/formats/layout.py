@@ -19,7 +19,7 @@ from ptsam_auto.data.formats.sources import (
 )
 from ptsam_auto.data.names import JUNK, stem, why_not_read
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
-from ptsam_auto.data.raster import SUFFIXES_IN_WORDS, is_ours, named_as_image
+from ptsam_auto.data.raster import SUFFIXES_IN_WORDS, is_folder, is_ours, named_as_image
 from ptsam_auto.errors import DatasetError, Problem
 
 __all__ = [
@@ -128,7 +128,7 @@ def _unhidden(folder: Path) -> list[Path]:
 
 def subfolder(folder: Path, name: str) -> Path | None:
     """Return the subfolder of this name, in upper or lower case, or None."""
-    return next((path for path in visible(folder) if path.name.lower() == name.lower() and path.is_dir()), None)
+    return next((path for path in visible(folder) if path.name.lower() == name.lower() and is_folder(path)), None)
 
 
 def image_files(folder: Path, root: Path) -> tuple[list[Path], list[Problem]]:
@@ -139,7 +139,7 @@ def image_files(folder: Path, root: Path) -> tuple[list[Path], list[Problem]]:
     """
     images, left_out = [], []
     for path in _unhidden(folder):
-        if path.is_dir():
+        if is_folder(path):
             continue
         if _is_special(path):
             left_out.append(Problem(relative(path, root), "a pipe, a socket or a device; expected a file"))

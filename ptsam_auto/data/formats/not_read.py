@@ -6,7 +6,7 @@ from pathlib import Path
 from ptsam_auto.data.formats.annotation_files import PICKLED, annotation_files, kind
 from ptsam_auto.data.formats.layout import Listing, relative, visible
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
-from ptsam_auto.data.raster import named_as_image
+from ptsam_auto.data.raster import is_folder, named_as_image
 from ptsam_auto.errors import DatasetError, Problem
 
 NAME = "other"
@@ -73,7 +73,7 @@ def _may_hold_masks(folder: Path) -> bool:
     found = visible(folder)
     if any(path.name.lower() in ("masks", "labelstr") or path.name.endswith("_seg.npy") for path in found):
         return True
-    inner = [path for path in found if path.is_dir() and any(map(named_as_image, visible(path)))]
+    inner = [path for path in found if is_folder(path) and any(map(named_as_image, visible(path)))]
     stems = sorted(path.stem for path in found if path.is_file() and named_as_image(path))
     longer = any(second.startswith(first) and not second[len(first)].isalnum() for first, second in pairwise(stems))
     return len(inner) > 1 or longer

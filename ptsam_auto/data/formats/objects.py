@@ -17,6 +17,7 @@ from ptsam_auto.data.formats.layout import (
 )
 from ptsam_auto.data.names import stem
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
+from ptsam_auto.data.raster import is_folder
 from ptsam_auto.errors import Problem
 
 NAME = "objects"
@@ -52,7 +53,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
     left_out += [
         Problem(f"{path.name}/", "a folder without one image in images/")
         for path in visible(folder)
-        if path.is_dir() and path.name not in known
+        if is_folder(path) and path.name not in known
     ]
     note = "each image's masks, one file an object, are joined."
     return Listing(
@@ -66,7 +67,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
 
 
 def _samples(folder: Path) -> list[Path]:
-    inner = [path for path in visible(folder) if path.is_dir()]
+    inner = [path for path in visible(folder) if is_folder(path)]
     found = [path for path in inner if subfolder(path, "images") and len(_images(path)) == 1]
     return found if 2 * len(found) > len(inner) and any(_masks(path) for path in found) else []
 

@@ -21,7 +21,7 @@ from ptsam_auto.data.formats.layout import (
 )
 from ptsam_auto.data.names import IMAGE_FOLDERS, MASK_FOLDERS, SPLIT_FOLDERS, belonging
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
-from ptsam_auto.data.raster import named_as_image
+from ptsam_auto.data.raster import is_folder, named_as_image
 from ptsam_auto.errors import DatasetError, Problem
 
 NAME = "pairs"
@@ -48,7 +48,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
     if image_folder is None and mask_folder is not None and image_files(folder, folder)[0]:
         image_folder = folder
     inner = _subfolders(image_folder, mask_folder) if image_folder != folder else []
-    mirrored = [name for name in inner if mask_folder is not None and (mask_folder / name).is_dir()]
+    mirrored = [name for name in inner if mask_folder is not None and is_folder(mask_folder / name)]
     taken = inner if options.recursive else mirrored
     images, left_out = _files(image_folder, taken, folder)
     masks, more = _files(mask_folder, mirrored, folder)
@@ -126,13 +126,13 @@ def first_folder(folder: Path, names: Sequence[str]) -> Path | None:
 
 def mask_folders(folder: Path) -> list[Path]:
     """Return the folders of masks that contain image files, directly or one level below."""
-    found = [path for path in visible(folder) if path.is_dir() and path.name.lower() in MASK_FOLDERS]
-    return [path for path in found if has_pictures(path) or any(has_pictures(p) for p in visible(path) if p.is_dir())]
+    found = [path for path in visible(folder) if is_folder(path) and path.name.lower() in MASK_FOLDERS]
+    return [path for path in found if has_pictures(path) or any(has_pictures(p) for p in visible(path) if is_folder(p))]
 
 
 def has_pictures(folder: Path) -> bool:
     """Return whether a folder contains image files."""
-    return any(not path.is_dir() and named_as_image(path) for path in visible(folder))
+    return any(not is_folder(path) and named_as_image(path) for path in visible(folder))
 
 
 def _mask_folder(folder: Path) -> Path | None:
@@ -159,7 +159,7 @@ def _subfolders(folder: Path | None, besides: Path | None) -> list[str]:
         return []
     found = []
     for path in visible(folder):
-        if path.is_dir() and path != besides:
+        if is_folder(path) and path != besides:
             found += [path.name] if has_pictures(path) else []
             found += [f"{path.name}/{inner}" for inner in _subfolders(path, besides)]
     return found
@@ -179,7 +179,7 @@ def _beside(folder: Path, read: Sequence[Path | None]) -> list[Problem]:
     """Return a problem for each image file, or folder of image files, next to the folders of images and masks."""
     what = "beside the folders of images and masks"
     found = [Problem(path.name, what) for path in image_files(folder, folder)[0]]
-    others = [path for path in visible(folder) if path.is_dir() and path not in read]
+    others = [path for path in visible(folder) if is_folder(path) and path not in read]
     return found + [Problem(f"{path.name}/", what) for path in others if has_pictures(path)]
 
 

@@ -7,6 +7,7 @@ from ptsam_auto.data.formats import cellpose, objects, pairs
 from ptsam_auto.data.formats.layout import Layout, Listing, visible
 from ptsam_auto.data.names import SPLIT_FOLDERS
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
+from ptsam_auto.data.raster import is_folder
 from ptsam_auto.errors import Problem
 
 NAME = "parts"
@@ -50,7 +51,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
 
 
 def _parts(folder: Path) -> list[Path]:
-    return [path for path in visible(folder) if path.is_dir() and path.name.lower() in SPLIT_FOLDERS]
+    return [path for path in visible(folder) if is_folder(path) and path.name.lower() in SPLIT_FOLDERS]
 
 
 def _inner(part: Path) -> Layout | None:

@@ -9,6 +9,7 @@ from ptsam_auto.data.formats.drawn import BOX, Annotated, Outline, outlined
 from ptsam_auto.data.formats.layout import JUNK, Listing, relative
 from ptsam_auto.data.formats.outlines import Polygon, polygon
 from ptsam_auto.data.options import DEFAULT, ReadingOptions
+from ptsam_auto.data.raster import is_folder
 from ptsam_auto.errors import DatasetError, Problem
 
 NAME = "yolo"
@@ -90,7 +91,7 @@ def _class_names(folder: Path) -> dict[str, str]:
     Raises:
         DatasetError: A YAML file is damaged.
     """
-    places = [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir())]
+    places = [folder, *(path for path in sorted(folder.iterdir()) if is_folder(path))]
     for file in (file for place in places for file in (*sorted(place.glob("*.yaml")), *sorted(place.glob("*.yml")))):
         if not file.is_file():
             continue
