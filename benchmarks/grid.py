@@ -67,7 +67,7 @@ GRID: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"recipe.learning_rate": 0.01, "recipe.batch_size": 2, "recipe.epochs": 15},
     ),
 }
-FOR_GPUS = ("lite_medsam-encoder-320", "lite_medsam-encoder-long")
+FOR_GPUS = ("lite_medsam-encoder-long",)
 
 
 def main() -> None:
