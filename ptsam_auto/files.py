@@ -4,8 +4,8 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import re
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator

@@ -8,6 +8,7 @@ from ptsam_auto.commands.options import PredictOptions
 from ptsam_auto.data.legend import LEGEND_FILE, legend_of, read_legend
 from ptsam_auto.data.names import stem
 from ptsam_auto.data.new_images import NewImages, Source, find_new_images
+from ptsam_auto.data.raster import is_folder
 from ptsam_auto.errors import DatasetError, OutputError, Problem
 from ptsam_auto.files import write_json
 from ptsam_auto.objects.pixel_size import PixelSize
@@ -233,7 +234,7 @@ def _write_expected(
 def _default_folder(first_input: Path) -> Path:
     """Return NAME-masks in the working folder, or next to the input if NAME-masks would be inside the input."""
     resolved = first_input.resolve()
-    folder = Path(f"{resolved.name if resolved.is_dir() else stem(resolved)}-masks")
+    folder = Path(f"{resolved.name if is_folder(resolved) else stem(resolved)}-masks")
     return resolved.parent / folder if folder.resolve().is_relative_to(resolved) else folder
 
 

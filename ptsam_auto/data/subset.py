@@ -121,15 +121,13 @@ def _write(entry: Entry, page: Page, out: Path) -> None:
     sample = None
     if page.single and len(entry.image.files) == 1:
         original = entry.image.files[0]
-        with replacing(out / "images" / f"{page.name}{original.suffix}") as unfinished:
-            shutil.copyfile(original, unfinished)
+        _copy(original, out / "images" / f"{page.name}{original.suffix}")
     else:
         sample = load(entry, page, READ_AS_STORED)
         with replacing(out / "images" / f"{page.name}.png") as unfinished:
             Image.fromarray(sample.image).save(unfinished, format="PNG")
     if page.single and isinstance(entry.mask, MaskFile) and entry.mask.meaning in (None, Meaning()):
-        with replacing(out / "masks" / f"{page.name}{entry.mask.file.suffix}") as unfinished:
-            shutil.copyfile(entry.mask.file, unfinished)
+        _copy(entry.mask.file, out / "masks" / f"{page.name}{entry.mask.file.suffix}")
         return
     sample = sample or load(entry, page, READ_AS_STORED)
     labels = sample.mask.astype(np.uint8) * np.uint8(255)
@@ -139,3 +137,11 @@ def _write(entry: Entry, page: Page, out: Path) -> None:
         picture.putpalette([0, 0, 0, 128, 0, 0, *[0] * 3 * 253, 224, 224, 192])
     with replacing(out / "masks" / f"{page.name}.png") as unfinished:
         picture.save(unfinished, format="PNG")
+
+
+def _copy(original: Path, to: Path) -> None:
+    if original.is_dir():  # OME-Zarr
+        shutil.copytree(original, to)
+        return
+    with replacing(to) as unfinished:
+        shutil.copyfile(original, unfinished)

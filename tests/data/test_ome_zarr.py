@@ -11,12 +11,15 @@ import pytest
 import tifffile
 import zarr
 
+from ptsam_auto.commands.options import SubsetOptions
+from ptsam_auto.commands.subset import subset
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.images import read_image
 from ptsam_auto.data.new_images import find_new_images
 from ptsam_auto.data.raster import decode, pages_of_file, size_of_file
 from ptsam_auto.errors import DatasetError
 from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
+from ptsam_auto.terminal import Terminal
 from tests.data.folders import save
 from tests.toys import sample
 
@@ -103,6 +106,17 @@ def test_masks_in_ome_zarr_are_masks(tmp_path):
     write(tmp_path / "masks" / "a.zarr", disc.mask.astype(np.uint8), "yx")
     (pair,) = read_folder(tmp_path).pairs
     assert np.array_equal(pair.load().mask, disc.mask)
+
+
+def test_a_part_of_a_folder_of_them_is_copied_with_all_that_is_in_them(tmp_path):
+    for number in range(2):
+        disc = sample(number)
+        write(tmp_path / "data" / "images" / f"n{number}.zarr", disc.image[..., 0], "yx")
+        write(tmp_path / "data" / "masks" / f"n{number}.zarr", disc.mask.astype(np.uint8), "yx")
+    subset(SubsetOptions(tmp_path / "data", tmp_path / "part", first=1), Terminal.silent())
+    (pair,) = read_folder(tmp_path / "part").pairs
+    (whole, _) = read_folder(tmp_path / "data").pairs
+    assert (pair.name, pair.digest) == (whole.name, whole.digest)
 
 
 def test_the_only_image_of_bioformats2raw_is_read(tmp_path):
