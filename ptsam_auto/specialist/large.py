@@ -15,19 +15,22 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 from ptsam_auto.data.new_images import Source
-from ptsam_auto.data.regions import opened, size_of
+from ptsam_auto.data.regions import Regions, opened, size_of
 from ptsam_auto.files import replacing, write_json
 from ptsam_auto.methods.rows import predicts_by_rows, probability_rows
 from ptsam_auto.metrics.classes import decided
 from ptsam_auto.specialist.artifact import Specialist
-from ptsam_auto.specialist.png import write_rows
-from ptsam_auto.specialist.report import class_palette
+from ptsam_auto.specialist.png import write_picture, write_rows
+from ptsam_auto.specialist.report import class_palette, overlay
 
 LARGE = 5_000**2  # px; from this size on, an image is predicted by rows
 ABOUT, ENDING = "about.json", ".rows"
 TILE = 256  # side of a tile of a map of the probability, px
+LONGEST_OVERLAY = 4096  # px; the overlay of a larger image is smaller than the image
+OVERLAY_ROWS = 64  # rows of an overlay that are drawn at once
 BIG_TIFF = 2**32 - 2**25  # bytes; larger files have 64-bit offsets
 
 Progress = Callable[[float], None]
@@ -40,6 +43,7 @@ class LargeResult:
     Args:
         mask: Path of the mask, PNG.
         probability: Path of the map of the probability, TIFF, or None.
+        overlay: Path of the picture with the mask drawn on top, PNG, or None.
         threshold: Probability above which a pixel is foreground.
         mask_texts: Metadata of the mask.
         probability_texts: Metadata of the map.
@@ -47,6 +51,7 @@ class LargeResult:
 
     mask: Path
     probability: Path | None
+    overlay: Path | None
     threshold: float
     mask_texts: Mapping[str, str]
     probability_texts: Mapping[str, str]
@@ -96,6 +101,10 @@ def predict_large(
                 rows.add(done, decided(probability, result.threshold), kept)
                 done += probability.shape[-2]
                 progress(done / height)
+        if result.overlay:
+            masks = rows.numbers() if specialist.classes else rows.masks(width)
+            picture = _drawn(pixels, masks, bool(specialist.classes))
+            write_picture(result.overlay, Image.fromarray(picture), result.mask_texts)
     if result.probability:
         _write_probability(result.probability, rows, len(specialist.classes), (height, width), result.probability_texts)
     if specialist.classes:
@@ -174,6 +183,20 @@ class _Rows:
             return json.loads((self._folder / ABOUT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+
+
+def _drawn(pixels: Regions | np.ndarray, masks: Iterator[np.ndarray], several: bool) -> np.ndarray:
+    """Return the image with its mask drawn on top, h w 3, uint8, at most `LONGEST_OVERLAY` px long."""
+    height, width = pixels.shape[:2]
+    step = -(-max(height, width) // LONGEST_OVERLAY)
+    parts, start = [], 0
+    for mask in _in_steps(masks, OVERLAY_ROWS * step):
+        band = Image.fromarray(pixels[start : start + len(mask), 0:width])
+        shrunk = np.asarray(band.reduce(step) if step > 1 else band)
+        small = mask[::step, ::step]
+        parts.append(overlay(shrunk, small if several else small > 0))
+        start += len(mask)
+    return np.concatenate(parts)
 
 
 def _write_probability(path: Path, rows: _Rows, classes: int, shape: tuple[int, int], texts: Mapping[str, str]) -> None:

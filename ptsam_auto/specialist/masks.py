@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import tifffile
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from ptsam_auto.data.new_images import Source
 from ptsam_auto.data.raster import SOURCE, SPECIALIST
@@ -30,7 +29,7 @@ from ptsam_auto.metrics.classes import DEFAULT_THRESHOLD, decided
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.expected_table import row_metadata
 from ptsam_auto.specialist.large import LargeResult, Progress, is_large, predict_large
-from ptsam_auto.specialist.png import read_texts
+from ptsam_auto.specialist.png import read_texts, write_picture
 from ptsam_auto.specialist.report import class_palette, overlay
 from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
@@ -140,7 +139,7 @@ def predict_source(
 ) -> PredictionResult:
     """Write the mask of an image as PNG in the size of the image. For a stack, write one mask per page.
 
-    A large image is predicted by rows, see `large`, unless an overlay or a map of the uncertainty is asked for.
+    A large image is predicted by rows, see `large`, unless a map of the uncertainty is asked for.
 
     Args:
         specialist: The loaded specialist; the image is read as its training images were. Maps of the uncertainty need
@@ -180,9 +179,11 @@ def predict_source(
                 kept += 1
                 continue
             metadata = {SPECIALIST: specialist.identity, SOURCE: source_hash}
-            if not overlay_path and not map_path and is_large(specialist, source):
+            if not map_path and is_large(specialist, source):
                 of_mask = metadata | {THRESHOLD: str(destination.threshold)}
-                result = LargeResult(mask_path, probability_path, destination.threshold, of_mask, metadata)
+                result = LargeResult(
+                    mask_path, probability_path, overlay_path, destination.threshold, of_mask, metadata
+                )
                 try:
                     size = predict_large(specialist, source, page, result, progress)
                 except OSError as error:
@@ -266,13 +267,8 @@ def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str]) -> None:
 
 
 def _write_picture(path: Path, picture: Image.Image, metadata: dict[str, str]) -> None:
-    """Write a PNG atomically."""
-    info = PngInfo()
-    for key, value in metadata.items():
-        info.add_text(key, value)
     try:
-        with replacing(path) as unfinished:
-            picture.save(unfinished, format="PNG", pnginfo=info)
+        write_picture(path, picture, metadata)
     except OSError as error:
         raise _unwritable(path, error) from None
 

@@ -1,4 +1,4 @@
-"""Writes a PNG row by row, and reads its texts without its pixels, so that its size does not matter."""
+"""Writes a PNG, also row by row, and reads its texts without its pixels, so that its size does not matter."""
 
 import struct
 import zlib
@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ptsam_auto.files import replacing
 
@@ -49,6 +51,19 @@ def write_rows(
             file.write(_chunk(b"IDAT", compressor.compress(filtered.tobytes())))
         file.write(_chunk(b"IDAT", compressor.flush()))
         file.write(_chunk(b"IEND", b""))
+
+
+def write_picture(path: Path, picture: Image.Image, texts: Mapping[str, str]) -> None:
+    """Write a picture as PNG with texts, atomically.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    info = PngInfo()
+    for key, value in texts.items():
+        info.add_text(key, value)
+    with replacing(path) as unfinished:
+        picture.save(unfinished, format="PNG", pnginfo=info)
 
 
 def read_texts(path: Path) -> dict[str, str]:

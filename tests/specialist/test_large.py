@@ -145,14 +145,26 @@ def test_a_full_disk_is_said_of_the_mask_and_not_of_the_image(specialist, tmp_pa
         predict_source(specialist, source_of(tmp_path / "a.tif"), Destination(tmp_path / "out"))
 
 
-def test_flips_and_turns_overlays_and_uncertainty_need_the_whole_image(specialist, tmp_path, every_image_is_large):
+@pytest.mark.parametrize("longest", [4096, 151])
+def test_the_overlay_of_a_large_image_is_that_of_the_whole_or_smaller(specialist, tmp_path, monkeypatch, longest):
     tifffile.imwrite(tmp_path / "a.tif", image(), tile=(32, 48), photometric="rgb")
-    for folder in ("out", "look"):
-        (tmp_path / folder).mkdir()
-    destination = Destination(tmp_path / "out", tmp_path / "look")
-    assert predict_source(specialist, source_of(tmp_path / "a.tif"), destination).written == 1
-    with Image.open(tmp_path / "look" / "a.png") as overlay:
-        assert overlay.size == (WIDTH, HEIGHT)
+    pictures = []
+    for name, least in (("whole", 10**9), ("rows", 1)):
+        monkeypatch.setattr(large, "LARGE", least)
+        monkeypatch.setattr(large, "LONGEST_OVERLAY", longest)
+        for folder in ("out", "look"):
+            (tmp_path / name / folder).mkdir(parents=True)
+        destination = Destination(tmp_path / name / "out", tmp_path / name / "look")
+        assert predict_source(specialist, source_of(tmp_path / "a.tif"), destination).written == 1
+        pictures.append(np.asarray(Image.open(tmp_path / name / "look" / "a.png")).astype(int))
+        assert predict_source(specialist, source_of(tmp_path / "a.tif"), destination).kept == 1
+    whole, by_rows = pictures
+    if longest > HEIGHT:
+        assert np.array_equal(whole, by_rows)
+    else:
+        assert by_rows.shape == (-(-HEIGHT // 2), WIDTH // 2, 3)
+        half = np.asarray(Image.fromarray(whole.astype(np.uint8)).reduce(2)).astype(int)
+        assert np.abs(half - by_rows).mean() < 4, "the same picture, but for the edges of the mask"
 
 
 def test_a_png_by_rows_is_read_by_others_and_its_texts_are_found(tmp_path):
