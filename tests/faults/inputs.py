@@ -228,6 +228,24 @@ def bomb(folder: Path, rng: random.Random) -> None:
     open_picture(folder / name)
 
 
+def ome_zarr(folder: Path, rng: random.Random) -> None:
+    """An OME-Zarr image one of whose files is damaged, says something else, or is gone."""
+    from tests.data.test_ome_zarr import write
+
+    values = sample(rng.randrange(9)).image
+    axes = rng.choice(("yxc", "cyx", "yx"))
+    picture = {"yxc": values, "cyx": values.transpose(2, 0, 1), "yx": values[..., 0]}[axes]
+    path = write(folder / "a.zarr", np.ascontiguousarray(picture), axes, rng.choice(("0.4", "0.5")))
+    file = rng.choice(sorted(one for one in path.rglob("*") if one.is_file()))
+    if rng.random() < 0.1:
+        file.unlink()
+    elif file.name.startswith(".z") or file.suffix == ".json":
+        file.write_bytes(as_text(with_something_replaced(json.loads(file.read_text()), rng), rng))
+    else:
+        file.write_bytes(with_faults(file.read_bytes(), rng))
+    open_picture(path)
+
+
 # JSON, TOML, YAML
 
 
@@ -585,6 +603,7 @@ def names(folder: Path, rng: random.Random) -> None:
 KINDS: dict[str, Kind] = {
     "pictures with something wrong": picture,
     "bombs, and files that are no pictures": bomb,
+    "OME-Zarr": ome_zarr,
     "folders with odd names": names,
     "specialist.json": specialist_json,
     "tensors of a specialist": specialist_tensors,

@@ -17,7 +17,7 @@ from ptsam_auto.errors import DatasetError
 from tests.faults import inputs
 
 EXAMPLES = int(os.environ.get("PTSAM_AUTO_EXAMPLES", "15"))
-NATIVE = ("pictures with something wrong", "bombs, and files that are no pictures", "checkpoints of SAM")
+NATIVE = ("pictures with something wrong", "bombs, and files that are no pictures", "OME-Zarr", "checkpoints of SAM")
 ROOT = Path(__file__).parents[2]
 
 
@@ -37,13 +37,14 @@ def test_what_is_wrong_in_a_file_is_a_message(name, rng):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
-def test_pictures_with_something_wrong_neither_crash_nor_fill_the_memory():
+@pytest.mark.parametrize("kinds", ["pictures", "OME-Zarr"])
+def test_pictures_with_something_wrong_neither_crash_nor_fill_the_memory(kinds):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.inputs", "--inputs", "24", "--only", "pictures"],
+        [sys.executable, "-m", "tests.faults.inputs", "--inputs", "24", "--only", kinds],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "| **all** | 48 |" in done.stdout
+    assert f"| **all** | {24 if kinds == 'OME-Zarr' else 48} |" in done.stdout
 
 
 def test_the_campaign_sees_a_crash_and_an_error_that_is_not_ours():
