@@ -77,7 +77,7 @@ def find_new_images(
             found.folder(given)
             if len(found.sources) == before:
                 problems += found.unreadable or [Problem(str(given), _nothing(found.left_out))]
-        elif given.exists():
+        elif given.is_file() or given.is_dir():  # OME-Zarr is a folder
             found.files([given], given.parent)
         else:
             problems.append(Problem(str(given), "no such file or folder"))

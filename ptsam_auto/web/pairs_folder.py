@@ -195,11 +195,11 @@ def _files_of(mask: MaskSource | None) -> tuple[Path, ...]:
     return mask.files if isinstance(mask, ObjectMasks) else ()
 
 
-def _write_page(path: Path, stack: ImageFiles, page: int) -> None:
-    """Write a page of a stack to a file of its own, as OME-TIFF, which names its channels as such."""
+def _write_page(unfinished: Path, stack: ImageFiles, page: int) -> None:
+    """Write a page of a stack to a temporary file, as OME-TIFF, which names its channels as such."""
     values = decode(stack.files[0], page, planes=stack.planes or "guess").seen()
     tifffile.imwrite(
-        path,
+        unfinished,
         np.moveaxis(values, -1, 0),
         ome=True,
         metadata={"axes": "CYX"},
