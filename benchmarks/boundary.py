@@ -25,6 +25,7 @@ from skimage.segmentation import watershed
 
 from ptsam_auto import fit
 from ptsam_auto.data.folder import read_folder
+from ptsam_auto.metrics.dice import Counts
 from ptsam_auto.objects.separation import separated
 from ptsam_auto.terminal import Terminal
 
@@ -61,7 +62,7 @@ def main() -> None:
                 found = [grown(mask) for mask in masks]
             else:
                 found = [separated(mask, made.record.objects) for mask in masks]
-            dice = np.mean([dice_of(mask > 0, truth > 0) for mask, truth in zip(masks, annotated, strict=True)])
+            dice = np.mean([Counts.of(mask > 0, truth > 0).dice for mask, truth in zip(masks, annotated, strict=True)])
             what = f"inside and rim of {width:.1f} px" if with_rim else "foreground"
             how = "insides, grown" if with_rim else "split"
             scores = agreement(annotated, found)
@@ -107,11 +108,6 @@ def grown(classes: np.ndarray) -> np.ndarray:
     insides, _ = ndimage.label(classes == INSIDE)
     distance = ndimage.distance_transform_edt(classes != INSIDE)
     return watershed(distance, insides, mask=classes > 0)
-
-
-def dice_of(found: np.ndarray, truth: np.ndarray) -> float:
-    """Return the Dice of two masks, 0 to 1."""
-    return 2 * np.count_nonzero(found & truth) / max(1, np.count_nonzero(found) + np.count_nonzero(truth))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def predict_side(folder: Path, side: int) -> list[str]:
 def predict(folder: Path, images: Path) -> list[str]:
     """Return the arguments of a prediction by a quickly fitted specialist."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *fit(folder / "fit", TRAIN_IMAGES, {**QUICK, "method.tiles": 1})],
+        [sys.executable, "-c", RUN, *fit(folder / "fit", TRAIN_IMAGES, QUICK)],
         capture_output=True,
         text=True,
         check=False,
@@ -179,7 +179,8 @@ def draw(found: dict[str, list[Point]], path: Path) -> None:
         for row, (what, unit) in enumerate([("seconds", "time, s"), ("gibibytes", "peak memory, GiB")]):
             ax = axes[row, column]
             ax.loglog(sizes, [getattr(point, what) for point in points], "o-", color=PALETTE[row])
-            ax.set_title(f"exponent {exponent(points, what):.2f}", fontsize=9)
+            heading = f"{SERIES[name].title}\n" if row == 0 else ""
+            ax.set_title(f"{heading}exponent {exponent(points, what):.2f}", fontsize=9)
             ax.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
             ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
             ax.grid(visible=True, which="major", alpha=0.3)
@@ -189,8 +190,6 @@ def draw(found: dict[str, list[Point]], path: Path) -> None:
             ax.tick_params(axis="y", which="minor", left=False, labelleft=False)
             if column == 0:
                 ax.set_ylabel(unit)
-            if row == 0:
-                ax.set_title(f"{SERIES[name].title}\nexponent {exponent(points, what):.2f}", fontsize=9)
         axes[1, column].set_xlabel(SERIES[name].axis)
     with path.open("w", encoding="utf-8") as file:
         save_svg(figure, file)

@@ -86,9 +86,16 @@ class WorkersTrainer:
             try:
                 self._train(task, run, folder, use_gpu, progress)
                 break
-            except ray.train.ControllerError as error:
-                if attempt == attempts or not isinstance(error.controller_failure, ray.exceptions.RayActorError):
-                    raise _failed(attempt, error) from None
+            except ray.train.TrainingFailedError as error:
+                at_start = getattr(error, "controller_failure", None)
+                if attempt < attempts and isinstance(at_start, ray.exceptions.RayActorError):
+                    continue
+                times = attempt if at_start else attempt + RETRIES
+                last = str(error).strip().splitlines()[-1]
+                raise ClusterError(
+                    f"The workers failed {times} {'time' if times == 1 else 'times'}. The last error: {last}\n"
+                    "The last checkpoint is kept. Run the same command to continue."
+                ) from None
 
     def _train(
         self, task: "WorkerTask", run: Run, folder: Path, use_gpu: bool, progress: Callable[[int, int, str], None]
@@ -119,10 +126,7 @@ class WorkersTrainer:
             )
             reports.unlink(missing_ok=True)
             with repeatedly(partial(_show, reports, task, progress), POLL_SECONDS):
-                try:
-                    result = trainer.fit()
-                except ray.train.WorkerGroupError as error:
-                    raise _failed(RETRIES + 1, error) from None
+                result = trainer.fit()
             if "failed" in (report := _last(reports)):
                 raise PtsamError(report["failed"])
             if result.checkpoint is None:
@@ -131,15 +135,6 @@ class WorkersTrainer:
                 run.resume(Path(folder_name) / RUN_FILE)
         if len(run.curve) < run.job.settings.recipe.epochs:
             raise KeyboardInterrupt  # Ray Train returns without an error when it is interrupted.
-
-
-def _failed(times: int, error: ray.train.TrainingFailedError) -> ClusterError:
-    """Return the error for workers that failed again and again."""
-    last = str(error).strip().splitlines()[-1]
-    return ClusterError(
-        f"The workers failed {times} {'time' if times == 1 else 'times'}. The last error: {last}\n"
-        "The last checkpoint is kept. Run the same command to continue."
-    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ MICROMETRES = {
     **{"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4},
     **{"m": 1e6, "pm": 1e-6, "å": 1e-4, "inch": 25_400.0},
     # As OME-Zarr writes them.
-    **{"picometer": 1e-6, "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "meter": 1e6},
+    **{"picometer": 1e-6, "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3},
+    **{"centimeter": 1e4, "meter": 1e6},
 }
 OF_TAG = {2: 25_400.0, 3: 1e4}  # TIFF's ResolutionUnit: inch and centimetre, in micrometres
 # Programs write resolutions for screens and printers that mean nothing; a microscope's pixel is smaller than this.

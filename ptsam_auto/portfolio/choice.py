@@ -41,7 +41,7 @@ from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.specialist.expected import NONE_MISSING, Expected, MoreSteps, expectation
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.terminal import Terminal
-from ptsam_auto.training.scale import scale_of
+from ptsam_auto.training.scale import Scale, scale_of
 from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
 
 SCREENING = 0.25  # largest fraction of the budget for the first look at all members
@@ -193,7 +193,8 @@ class Chooser:
         if self._task.classes > 1:
             return None  # The untuned network has one mask, which is of no class.
         pairs = [self._task.pairs[image] for image in choice.images]
-        networks = []
+        # Members with a frozen and with a tuned encoder have the same network.
+        networks: dict[tuple[str, Scale | None, int], tuple[Model, HeldOut]] = {}
         for index in dict.fromkeys([_main(choice), *self._looked_at]):
             candidate = self._candidates[index]
             if candidate.plan.untuned is not None and candidate.backbone is not None:
@@ -201,12 +202,14 @@ class Chooser:
                     self._task.pairs, self._task.seed, self._task.folder, self._task.device
                 )
                 held_out = HeldOut(self._task.bank, candidate.backbone.sha256, pairs)
-                networks.append((trained.model, held_out))
+                key = (candidate.backbone.sha256, trained.scale, candidate.plan.untuned.settings.method.mask_token)
+                networks.setdefault(key, (trained.model, held_out))
         if not networks:
             return None
+        first, *others = networks.values()
         if not choice.images:
-            return networks[0][0], None
-        saved = [(model, held_out) for model, held_out in networks if held_out.is_encoded(model)] or networks[:1]
+            return first[0], None
+        saved = [(model, held_out) for model, held_out in (first, *others) if held_out.is_encoded(model)] or [first]
         measured = [(model, held_out.scores(model)) for model, held_out in saved]
         return max(measured, key=lambda one: one[1].dice)
 
