@@ -201,6 +201,10 @@ def _write_objects(objects: ObjectResults, sources: Sequence[Source], terminal: 
         f"{written.objects} objects in {written.images} images: {objects.folder / LABELS}/ "
         f"(objects: {removed}; holes: {filled})"
     )
+    if written.cut:
+        terminal.say(
+            f"WARNING: {written.cut} of them are pieces of objects that are so tall that they do not fit into memory."
+        )
     if objects.measure:
         terminal.say(f"Measurements: {objects.folder / SUMMARY}, and objects and images as .csv and .parquet beside it")
         if written.unknown:

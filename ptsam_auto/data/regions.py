@@ -5,7 +5,7 @@ A region has the pixels that `images.read_image` gives. What cannot be read by r
 
 # H W  rows and columns of an image, px;  h w  those of a region, px;  C  stored channels
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,10 @@ from ptsam_auto.data.images import planes_for
 from ptsam_auto.data.raster import (
     FORMATS,
     TIFF_STARTS,
+    Planes,
     Raster,
     UnfitError,
+    decode,
     failures_as_problems,
     is_volume,
     unreadable,
@@ -119,6 +121,46 @@ def opened(image: ImageFiles, page: int, reading: ImageReading) -> Iterator[Regi
         yield image.read(page, reading)
 
 
+@contextmanager
+def opened_values(image: ImageFiles, page: int) -> Iterator[Callable[[slice], np.ndarray]]:
+    """Open a page for reading its stored values: yields a function from some rows to their values, h W C.
+
+    What cannot be read by rows is read whole.
+
+    Raises:
+        DatasetError: A file cannot be opened or decoded.
+    """
+    with ExitStack() as files:
+        yield partial(_values, [_values_of(file, image.planes or "guess", page, files) for file in image.files])
+
+
+def _values(parts: Sequence[Callable[[slice], np.ndarray]], rows: slice) -> np.ndarray:
+    return np.concatenate([part(rows) for part in parts], axis=-1)
+
+
+def _values_of(path: Path, planes: Planes, page: int, files: ExitStack) -> Callable[[slice], np.ndarray]:
+    """Return the function from some rows of a file to their stored values, h W C."""
+    stored: Callable[[slice], Raster] | None = None
+    with failures_as_problems(path):
+        if is_volume(path):
+            from ptsam_auto.data.volumes import open_volume
+
+            volume = open_volume(path)
+            stored = partial(volume.raster, page) if volume.rows else None
+        elif _is_tiff(path):
+            stored = _rows_of_tiff(Stack.of(files.enter_context(tifffile.TiffFile(path)), planes), page)
+        if stored is None or stored(slice(0, 1)).orientation != 1:
+            whole = decode(path, page, planes=planes).seen()
+            return lambda rows: whole[rows]
+    by_rows = stored
+
+    def values(rows: slice) -> np.ndarray:
+        with failures_as_problems(path):
+            return by_rows(rows).seen()
+
+    return values
+
+
 def _of_volume(path: Path, page: int, reading: ImageReading) -> Regions | None:
     from ptsam_auto.data.volumes import open_volume
 
@@ -127,6 +169,12 @@ def _of_volume(path: Path, page: int, reading: ImageReading) -> Regions | None:
 
 
 def _of_tiff(stack: Stack, page: int, reading: ImageReading) -> Regions | None:
+    stored = _rows_of_tiff(stack, page)
+    return Regions(stack.path, stack.size, stored, reading) if stored else None
+
+
+def _rows_of_tiff(stack: Stack, page: int) -> Callable[[slice], Raster] | None:
+    """Return the function from some rows of a page to what is stored there, or None if only the whole can be read."""
     planes = stack.planes_of(page)
     if planes is None or not all(_has_regions(plane) for plane in planes):
         return None
@@ -135,7 +183,7 @@ def _of_tiff(stack: Stack, page: int, reading: ImageReading) -> Regions | None:
         parts = [_decoded(plane, rows) for plane in planes]
         return stack.interpreted(np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0])
 
-    return Regions(stack.path, stack.size, stored, reading)
+    return stored
 
 
 def size_of(image: ImageFiles) -> tuple[int, int] | None:

@@ -33,8 +33,10 @@ class Appearance:
             width: W, width of the image, px.
         """
         size = model.image_size
-        for box, features in zip(model.tiling.boxes(height, width, size), tile_features, strict=True):
-            inside = model.tiling.frame(box[0].stop - box[0].start, box[1].stop - box[1].start, size)
+        views = [(box, turn) for box in model.tiling.boxes(height, width, size) for turn in model.tiling.turns]
+        for (box, turn), features in zip(views, tile_features, strict=True):
+            shape = turn.shape(box[0].stop - box[0].start, box[1].stop - box[1].start)
+            inside = model.tiling.frame(*shape, size)
             rows, columns = (math.ceil(side * features.shape[-1] / size) for side in inside)
             seen = features[:, :rows, :columns].flatten(1).float().cpu().numpy().astype(np.float64)
             self._patches += seen.shape[1]

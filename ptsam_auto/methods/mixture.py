@@ -62,10 +62,7 @@ def mixed_probabilities(
         appearance: Collector of the descriptor of the image, as the first model of the first mixture encodes it, or
             None. That model must be based on SAM.
     """
-    models = [model for mixture in mixtures for model in mixture.models]
-    owners = [row for row, mixture in enumerate(mixtures) for _ in mixture.models]
-    mixing = np.zeros((len(mixtures), len(models)), np.float32)
-    mixing[owners, range(len(models))] = [weight for mixture in mixtures for weight in mixture.weights]
+    models, mixing = mixing_of(mixtures)
     total: np.ndarray | None = None
     for indices in shared_features(models):
         part = _group_probabilities(
@@ -74,6 +71,15 @@ def mixed_probabilities(
         total = part if total is None else np.add(total, part, out=total)
     assert total is not None  # There is at least one mixture.
     return total
+
+
+def mixing_of(mixtures: Sequence[Mixture]) -> tuple[list[Model], np.ndarray]:
+    """Return the models of all mixtures, and the weight of each model in the map of each mixture, R M."""
+    models = [model for mixture in mixtures for model in mixture.models]
+    owners = [row for row, mixture in enumerate(mixtures) for _ in mixture.models]
+    mixing = np.zeros((len(mixtures), len(models)), np.float32)
+    mixing[owners, range(len(models))] = [weight for mixture in mixtures for weight in mixture.weights]
+    return models, mixing
 
 
 def shared_features(models: Sequence[Model]) -> list[list[int]]:

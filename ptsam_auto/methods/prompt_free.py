@@ -120,17 +120,18 @@ class PromptFreeSam(nn.Module):
 
     @torch.no_grad()
     def tile_features(self, image: Pixels, start: int = 0) -> Iterator[Tensor]:
-        """Encode the tiles of an image; yields one feature map, 256 G G, per tile, row by row.
+        """Encode the tiles of an image, row by row; yields a feature map, 256 G G, for each turn of each tile.
 
         Args:
             image: Image, H W 3, uint8, RGB, as an array or read by regions.
             start: Row of pixels; tiles that end above it are left out.
         """
         height, width = image.shape[:2]
-        boxes = [box for row in self.tiling.rows_of_boxes(height, width, self.image_size, start) for box in row]
+        rows = self.tiling.rows_of_boxes(height, width, self.image_size, start)
+        views = [(box, turn) for row in rows for box in row for turn in self.tiling.turns]
         at_once = TILES_AT_ONCE if self.device.type == "cuda" else 1
-        for first in range(0, len(boxes), at_once):
-            tiles = [self._input(image[box]) for box in boxes[first : first + at_once]]
+        for first in range(0, len(views), at_once):
+            tiles = [self._input(turn.of(image[box])) for box, turn in views[first : first + at_once]]
             yield from self.encode(torch.stack(tiles))
 
     def _input(self, tile: np.ndarray) -> Tensor:
@@ -210,8 +211,8 @@ def blended_rows(
     Args:
         models: M models with the same features: on one frozen SAM and with one tiling, or a single model. They have the
             same classes.
-        tile_features: Features of each tile, 256 G G, in the order of `PromptFreeSam.tile_features`, with the same
-            `start`.
+        tile_features: Features of each turn of each tile, 256 G G, in the order of `PromptFreeSam.tile_features`, with
+            the same `start`.
         height: H, height of the image, px.
         width: W, width of the image, px.
         mixing_RM: Weight of each model in each map. By default there is one map per model.
@@ -227,17 +228,14 @@ def blended_rows(
         more = boxes[0][0].stop - top - len(weight)
         total = np.concatenate([total, np.zeros((len(mixing), classes, more, width), np.float32)], axis=2)
         weight = np.concatenate([weight, np.zeros((more, width), np.float32)])
-        for (rows, columns), tile in zip(boxes, islice(features, len(boxes)), strict=True):
+        for rows, columns in boxes:
+            seen = list(islice(features, len(tiling.turns)))
             box = (slice(rows.start - top, rows.stop - top), columns)
             shape = (rows.stop - rows.start, columns.stop - columns.start)
-            inside = tiling.frame(*shape, image_size)
             tile_weight = ramp(*shape)
             weight[box] += tile_weight
             for index, model in enumerate(models):
-                decoded = model.decode(tile[None])[0]
-                logits_C = decoded if classes > 1 else decoded[None]
-                scaled = torch.stack([to_original(logits, inside, shape, image_size) for logits in logits_C])
-                probability = class_probabilities(scaled[None])[0].cpu().numpy()
+                probability = _tile_probability(model, seen, shape)
                 for row in np.flatnonzero(mixing[:, index]):
                     total[row][:, *box] += mixing[row, index] * (tile_weight * probability)
         following = rows_of_boxes[number + 1][0][0].start if number + 1 < len(rows_of_boxes) else height
@@ -246,6 +244,19 @@ def blended_rows(
             part = total[:, :, above:finished] / weight[above:finished]
             yield part if classes > 1 else part[:, 0]
         total, weight, top = total[:, :, finished:], weight[finished:], following
+
+
+def _tile_probability(model: PromptFreeSam, features: Sequence[Tensor], shape: tuple[int, int]) -> np.ndarray:
+    """Return the probability of each class in a tile, C h w: the mean over the turns in which the network sees it."""
+    maps = []
+    for turn, of_turn in zip(model.tiling.turns, features, strict=True):
+        turned = turn.shape(*shape)
+        inside = model.tiling.frame(*turned, model.image_size)
+        decoded = model.decode(of_turn[None])[0]
+        logits_C = decoded if model.classes > 1 else decoded[None]
+        scaled = torch.stack([to_original(logits, inside, turned, model.image_size) for logits in logits_C])
+        maps.append(turn.back(class_probabilities(scaled[None])[0].cpu().numpy()))
+    return maps[0] if len(maps) == 1 else np.mean(maps, axis=0)
 
 
 def class_probabilities(logits_BChw: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """Predicts an image from top to bottom, so that neither the image nor its maps need to fit into memory."""
 
-# H W size of an image, px  C classes  h rows of a part, px
+# H W size of an image, px  C classes  R maps  h rows of a part, px
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ptsam_auto.methods.mixture import Mixture, shared_features
+from ptsam_auto.methods.mixture import Mixture, mixing_of, shared_features
 from ptsam_auto.methods.prompt_free import PromptFreeSam, blended_rows
 from ptsam_auto.sam.tiles import Pixels
 
@@ -16,25 +16,25 @@ def predicts_by_rows(mixture: Mixture) -> bool:
     return all(isinstance(model, PromptFreeSam) for model in mixture.models)
 
 
-def probability_rows(mixture: Mixture, image: Pixels, start: int = 0) -> Iterator[np.ndarray]:
-    """Yield the foreground probability in parts, each h W or C h W, float32, 0 to 1, from row `start` to the last row.
+def probability_rows(mixtures: Sequence[Mixture], image: Pixels, start: int = 0) -> Iterator[np.ndarray]:
+    """Yield the foreground probability by each of R mixtures in parts, from row `start` to the last row.
 
-    The numbers are those of `Mixture.probability`, bit by bit.
+    A part is R h W or R C h W, float32, 0 to 1. The numbers are those of `mixed_probabilities`, bit by bit.
 
     Args:
-        mixture: Mixture for which `predicts_by_rows` is true.
+        mixtures: R mixtures for which `predicts_by_rows` is true.
         image: Image, H W 3, uint8, RGB, as an array or read by regions.
         start: First row of pixels.
     """
     height, width = image.shape[:2]
+    models, mixing = mixing_of(mixtures)
     parts = []
-    for indices in shared_features(mixture.models):
-        group = [model for model in (mixture.models[index] for index in indices) if isinstance(model, PromptFreeSam)]
-        mixing = np.array([[mixture.weights[index] for index in indices]], np.float32)
+    for indices in shared_features(models):
+        group = [model for model in (models[index] for index in indices) if isinstance(model, PromptFreeSam)]
         features = group[0].tile_features(image, start)
-        parts.append(blended_rows(group, features, height, width, mixing, start))
+        parts.append(blended_rows(group, features, height, width, mixing[:, indices], start))
     # Groups with other tiles finish other rows at a time.
-    waiting = [next(rows)[0] for rows in parts]
+    waiting = [next(rows) for rows in parts]
     done = start
     while True:
         count = min(rows.shape[-2] for rows in waiting)
@@ -46,6 +46,6 @@ def probability_rows(mixture: Mixture, image: Pixels, start: int = 0) -> Iterato
         if done == height:
             return
         waiting = [
-            rows[..., count:, :] if rows.shape[-2] > count else next(part)[0]
+            rows[..., count:, :] if rows.shape[-2] > count else next(part)
             for rows, part in zip(waiting, parts, strict=True)
         ]

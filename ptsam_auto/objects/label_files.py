@@ -1,18 +1,20 @@
 """Writes label images as OME-TIFF: a stack becomes one file with the axes and the pixel size of its image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 
+from ptsam_auto.bands import BIG_TIFF, TILE, tiles
 from ptsam_auto.data.raster import Pages
 from ptsam_auto.files import replacing
 from ptsam_auto.objects.pixel_size import PixelSize
 
 OME_AXES = "TCZ"  # axes of OME besides rows and columns
 LARGEST_OF_16_BIT = 2**16 - 1
+LARGE_TYPE = np.uint32  # of a large image, whose number of objects is not known when its file begins
 
 
 def write_labels(path: Path, labels: Sequence[np.ndarray], pages: Pages, pixel_size: PixelSize | None) -> None:
@@ -29,27 +31,58 @@ def write_labels(path: Path, labels: Sequence[np.ndarray], pages: Pages, pixel_s
     Raises:
         OSError: The file cannot be written.
     """
-    stack = stacked(labels)
     axes, sizes = ome_axes(pages, len(labels))
+    stack = np.stack(labels).astype(smallest_type(labels))
+    with replacing(path) as unfinished:
+        tifffile.imwrite(unfinished, stack.reshape(*sizes, *stack.shape[1:]), **_options(axes, pixel_size))
+
+
+def write_label_rows(
+    path: Path,
+    pages_of_rows: Iterable[Iterable[np.ndarray]],
+    size: tuple[int, int],
+    pages: Pages,
+    count: int,
+    pixel_size: PixelSize | None,
+) -> None:
+    """Write the objects of all pages of a large image by rows, with tiles and 32 bits, atomically.
+
+    Args:
+        path: The file.
+        pages_of_rows: For each page the objects of its rows from top to bottom, each h W.
+        size: Height and width of a page, px.
+        pages: Pages of the image, see `data.raster.Pages`.
+        count: Number of pages.
+        pixel_size: Size of a pixel, or None.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    axes, sizes = ome_axes(pages, count)
+    bytes_of_all = np.dtype(LARGE_TYPE).itemsize * count * size[0] * size[1]
+    with replacing(path) as unfinished:
+        tifffile.imwrite(
+            unfinished,
+            (tile.astype(LARGE_TYPE) for rows in pages_of_rows for tile in tiles(rows)),
+            shape=(*sizes, *size),
+            dtype=LARGE_TYPE,
+            tile=(TILE, TILE),
+            bigtiff=bytes_of_all > BIG_TIFF,
+            **_options(axes, pixel_size),
+        )
+
+
+def smallest_type(labels: Sequence[np.ndarray]) -> type[np.unsignedinteger[Any]]:
+    """Return the type of the numbers in a file: 16 bits, or 32 where a page has more than 65,535 objects."""
+    return np.uint16 if max(int(page.max(initial=0)) for page in labels) <= LARGEST_OF_16_BIT else np.uint32
+
+
+def _options(axes: str, pixel_size: PixelSize | None) -> dict[str, Any]:
     metadata: dict[str, Any] = {"axes": f"{axes}YX"}
     if pixel_size:
         metadata |= {"PhysicalSizeX": pixel_size.width, "PhysicalSizeY": pixel_size.height}
         metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
-    with replacing(path) as unfinished:
-        tifffile.imwrite(
-            unfinished,
-            stack.reshape(*sizes, *stack.shape[1:]),
-            ome=True,
-            metadata=metadata,
-            compression="zlib",
-            photometric="minisblack",
-        )
-
-
-def stacked(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the objects of all pages, N H W, with 16 bits, or 32 where there are more than 65,535 objects."""
-    largest = max(int(page.max(initial=0)) for page in labels)
-    return np.stack(labels).astype(np.uint16 if largest <= LARGEST_OF_16_BIT else np.uint32)
+    return {"ome": True, "metadata": metadata, "compression": "zlib", "photometric": "minisblack"}
 
 
 def ome_axes(pages: Pages, count: int) -> tuple[str, tuple[int, ...]]:

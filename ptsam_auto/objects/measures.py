@@ -30,15 +30,18 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Page:
-    """One page with its objects.
+    """One page with its objects, or some rows of a page with those that end there, see `in_bands`.
 
     Args:
         name: Name of its results.
-        labels: Objects, H W, int32; 0 is background.
+        labels: Objects, h W, int32, with numbers from 1 on; 0 is background.
         classes: Names of several classes, in the order of their numbers; () for a single class.
         class_of: Number of the class of each object, in the order of their numbers; () for a single class.
-        values: Stored values of the image, H W C, or None if they are not measured.
+        values: Stored values of the image in these rows, h W C, or None if they are not measured.
         pixel_size: Size of a pixel, or None if it is not known.
+        top: First of these rows.
+        height: H, height of the page, px. Default: that of `labels`.
+        before: Number of objects of the page in other rows, which have the numbers before these.
     """
 
     name: str
@@ -47,15 +50,27 @@ class Page:
     pixel_size: PixelSize | None = None
     classes: tuple[str, ...] = ()
     class_of: tuple[int, ...] = ()
+    top: int = 0
+    height: int | None = None
+    before: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the height and the width of the page, px."""
+        return self.labels.shape[0] if self.height is None else self.height, self.labels.shape[1]
 
     def class_name(self, number: int, default: str) -> str:
         """Return the name of the class of an object, or the default for a single class."""
-        return self.classes[self.class_of[number - 1] - 1] if self.classes else default
+        return self.classes[self.class_number(number) - 1] if self.classes else default
+
+    def class_number(self, number: int) -> int:
+        """Return the number of the class of an object; 1 for a single class."""
+        return self.class_of[number - self.before - 1] if self.classes else 1
 
     @cached_property
     def outlines(self) -> list[Outline]:
         """Return the outline of each object, in the order of their numbers."""
-        return outlines(self.labels)
+        return [outline.moved(self.top, self.before) for outline in outlines(self.labels)]
 
 
 def rows_of_objects(page: Page) -> list[Row]:
@@ -71,12 +86,14 @@ def rows_of_objects(page: Page) -> list[Row]:
         return []
     wanted = ("label", "area", "equivalent_diameter_area", "perimeter", "eccentricity", "solidity", "centroid", "bbox")
     found = regionprops_table(page.labels, properties=wanted)
-    height, width = page.labels.shape
+    height, width = page.size
     top, left, bottom, right = (found[f"bbox-{side}"] for side in range(4))
+    top, bottom = top + page.top, bottom + page.top
     at_border = (top == 0) | (left == 0) | (bottom == height) | (right == width)
-    columns: dict[str, np.ndarray] = {"object": found["label"]}
+    columns: dict[str, np.ndarray] = {"object": found["label"] + page.before}
     columns |= {ours: found[theirs] for theirs, ours in SHAPE.items()}
-    columns |= {name: columns[name] + CENTRE for name in ("centroid_x_px", "centroid_y_px")}
+    columns["centroid_x_px"] = columns["centroid_x_px"] + CENTRE
+    columns["centroid_y_px"] = columns["centroid_y_px"] + (CENTRE + page.top)
     columns["touches_border"] = at_border
     if size := page.pixel_size:
         side = float(np.sqrt(size.area))  # of a square pixel of the same area
@@ -91,32 +108,38 @@ def rows_of_objects(page: Page) -> list[Row]:
             columns[f"mean_channel_{channel + 1}"] = total[found["label"]] / found["area"]
     return [
         {"image": page.name}
-        | ({"class": page.class_name(int(label), "")} if page.classes else {})
+        | ({"class": page.class_name(int(number), "")} if page.classes else {})
         | {name: values[place].item() for name, values in columns.items()}
-        for place, label in enumerate(found["label"])
+        for place, number in enumerate(columns["object"])
     ]
 
 
 def row_of_image(page: Page, objects: list[Row]) -> Row:
-    """Return one row about an image: the number of objects, the foreground, and the means of the objects' sizes."""
-    foreground = np.count_nonzero(page.labels)
+    """Return one row about an image: the number of objects, the foreground, and the means of the objects' sizes.
+
+    Args:
+        page: The page, or some rows of it.
+        objects: One row per object of the whole page, see `rows_of_objects`.
+    """
+    height, width = page.size
+    foreground = sum(each["area_px"] for each in objects)
     row: Row = {
         "image": page.name,
-        "width_px": page.labels.shape[1],
-        "height_px": page.labels.shape[0],
+        "width_px": width,
+        "height_px": height,
         "objects": len(objects),
         "objects_touching_border": sum(each["touches_border"] for each in objects),
         "foreground_px": foreground,
-        "foreground_share": foreground / page.labels.size,
+        "foreground_share": foreground / (height * width),
     }
-    for number, name in enumerate(page.classes, start=1):
-        own = [place for place, of in enumerate(page.class_of, start=1) if of == number]
-        row[f"objects_{name}"] = len(own)
-        row[f"foreground_px_{name}"] = int(np.isin(page.labels, own).sum())
+    for name in page.classes:
+        areas = [each["area_px"] for each in objects if each["class"] == name]
+        row[f"objects_{name}"] = len(areas)
+        row[f"foreground_px_{name}"] = sum(areas)
     if page.pixel_size:
         row |= {"pixel_width_um": page.pixel_size.width, "pixel_height_um": page.pixel_size.height}
         row["foreground_um2"] = foreground * page.pixel_size.area
-        row["objects_per_mm2"] = len(objects) / (page.labels.size * page.pixel_size.area) * 1e6
+        row["objects_per_mm2"] = len(objects) / (height * width * page.pixel_size.area) * 1e6
     for name in SUMMED:
         values = [each[name] for each in objects if name in each]
         if values:

@@ -26,6 +26,11 @@ class Outline:
     ring: np.ndarray
     holes: tuple[np.ndarray, ...] = ()
 
+    def moved(self, down: int, before: int) -> "Outline":
+        """Return the outline of an object of some rows of an image in the image, with its number there."""
+        ring, *holes = (np.add(corners, (0, down)) for corners in (self.ring, *self.holes))
+        return Outline(self.number + before, ring, tuple(holes))
+
 
 def outlines(labels: np.ndarray) -> list[Outline]:
     """Return the outline of each object, in the order of their numbers.

@@ -6,7 +6,7 @@ and Lantuejoul 1979; Vincent and Soille 1991), with markers at maxima of a minim
 
 # H W  rows and columns, px
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,25 +60,19 @@ def settings_for(masks: Iterable[np.ndarray]) -> ObjectSettings:
     return ObjectSettings(smallest, min(smallest, _least(of_holes)) if len(of_holes) else smallest)
 
 
-def separated(mask: np.ndarray, settings: ObjectSettings) -> np.ndarray:
+def separated(mask: np.ndarray, settings: ObjectSettings, radius: float | None = None) -> np.ndarray:
     """Return the objects of a mask, H W, int32: 0 is background, and each object has a number from 1 on.
 
     Args:
         mask: Mask, H W, bool.
         settings: Smallest object and largest hole.
+        radius: Median of `radii` of the whole image, if the mask is a part of it. Default: that of the mask.
     """
-    clean = mask
-    if settings.largest_hole:
-        clean = remove_small_holes(clean, max_size=settings.largest_hole - 1)
-    if settings.smallest:
-        clean = remove_small_objects(clean, max_size=settings.smallest - 1)
-    components, count = ndimage.label(clean)
+    clean, components, count, distance = _measured(mask, settings)
     if not count:
         return components.astype(np.int32)
-    # An object that the border of the image cuts is as wide there as beside it.
-    distance = ndimage.distance_transform_edt(np.pad(clean, 1, mode="edge"))[1:-1, 1:-1]
-    distance = ndimage.gaussian_filter(distance, SMOOTHING) * clean
-    radius = float(np.median(ndimage.maximum(distance, components, range(1, count + 1))))
+    if radius is None:
+        radius = float(np.median(ndimage.maximum(distance, components, range(1, count + 1))))
     maxima = h_maxima(distance, max(LEAST_DEPTH, DEPTH * radius)).astype(bool) & clean
     unmarked = np.ones(count + 1, bool)
     unmarked[components[maxima]] = False  # Objects that are so small that they have no maximum of this depth.
@@ -87,7 +81,15 @@ def separated(mask: np.ndarray, settings: ObjectSettings) -> np.ndarray:
     return _numbered(_without_specks(labels, settings.smallest))
 
 
-def separated_classes(mask: np.ndarray, classes: int, settings: ObjectSettings) -> tuple[np.ndarray, tuple[int, ...]]:
+def radii(mask: np.ndarray, settings: ObjectSettings) -> np.ndarray:
+    """Return the largest distance to the background in each connected part of a mask, px; see `separated`."""
+    _, components, count, distance = _measured(mask, settings)
+    return np.asarray(ndimage.maximum(distance, components, range(1, count + 1)), float)
+
+
+def separated_classes(
+    mask: np.ndarray, classes: int, settings: ObjectSettings, radius_of: Sequence[float | None] = ()
+) -> tuple[np.ndarray, tuple[int, ...]]:
     """Return the objects of a mask, H W, int32, and the number of the class of each; () for a single class.
 
     Objects of different classes are separated independently, so touching objects of two classes are two.
@@ -96,18 +98,33 @@ def separated_classes(mask: np.ndarray, classes: int, settings: ObjectSettings) 
         mask: Mask, H W: above 0 is foreground, or class numbers.
         classes: Number of classes; 0 for a single class without a name.
         settings: Smallest object and largest hole.
+        radius_of: `radius` of `separated` for each class, or for the foreground. Default: those of the mask.
     """
+    radius_of = radius_of or [None] * max(1, classes)
     if not classes:
-        return separated(mask > 0, settings), ()
+        return separated(mask > 0, settings, radius_of[0]), ()
     labels = np.zeros(mask.shape, np.int32)
     class_of: list[int] = []
-    for number in range(1, classes + 1):
-        own = separated(mask == number, settings)
+    for number, radius in enumerate(radius_of, start=1):
+        own = separated(mask == number, settings, radius)
         # A hole of one class may be an object of another one.
         free = (own > 0) & ((mask == number) | (mask == 0))
         labels[free] = own[free] + len(class_of)
         class_of += [number] * int(own.max(initial=0))
     return labels, tuple(class_of)
+
+
+def _measured(mask: np.ndarray, settings: ObjectSettings) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+    """Return the mask without specks and holes, its connected parts, their number, and their distances to outside."""
+    clean = mask
+    if settings.largest_hole:
+        clean = remove_small_holes(clean, max_size=settings.largest_hole - 1)
+    if settings.smallest:
+        clean = remove_small_objects(clean, max_size=settings.smallest - 1)
+    components, count = ndimage.label(clean)
+    # An object that the border of the image cuts is as wide there as beside it.
+    distance = ndimage.distance_transform_edt(np.pad(clean, 1, mode="edge"))[1:-1, 1:-1]
+    return clean, components, count, ndimage.gaussian_filter(distance, SMOOTHING) * clean
 
 
 def _without_specks(labels: np.ndarray, smallest: int) -> np.ndarray:

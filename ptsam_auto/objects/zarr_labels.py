@@ -3,67 +3,105 @@
 # L levels of the pyramid
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptsam_auto.bands import in_steps
 from ptsam_auto.data.raster import Pages
 from ptsam_auto.files import disk_errors, sync_folder, unfinished_name
-from ptsam_auto.objects.label_files import ome_axes, stacked
+from ptsam_auto.objects.label_files import ome_axes
 from ptsam_auto.objects.pixel_size import PixelSize
 
 SMALLEST_LEVEL, CHUNK = 512, 512  # px
 KINDS = {"t": "time", "c": "channel"}  # of axes; the others are in space
 
 
-def write_zarr_labels(path: Path, labels: Sequence[np.ndarray], pages: Pages, pixel_size: PixelSize | None) -> None:
-    """Write the objects of all pages of an image as a folder, which appears when it is complete.
+class ZarrLabels:
+    """The objects of all pages of an image as a folder NAME.zarr, which is written by rows.
 
     Each level has every other row and column of the level before, so that no numbers are mixed.
 
     Args:
-        path: The folder, NAME.zarr; one that is there is replaced.
-        labels: Objects of each page, each H W, int32.
+        folder: Folder that does not exist yet.
+        name: Name of the image.
+        size: Height and width of a page, px.
         pages: Pages of the image, see `data.raster.Pages`.
+        count: Number of pages.
         pixel_size: Size of a pixel, or None.
+        dtype: Type of the numbers.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        size: tuple[int, int],
+        pages: Pages,
+        count: int,
+        pixel_size: PixelSize | None,
+        dtype: type[np.unsignedinteger[Any]],
+    ) -> None:
+        import zarr
+
+        axes, self._sizes = ome_axes(pages, count)
+        names = [*axes.lower(), "y", "x"]
+        group = zarr.create_group(str(folder), zarr_format=2)
+        datasets: list[dict[str, Any]] = []
+        self._levels: list[Any] = []
+        height, width = size
+        while True:
+            chunks = (*[1] * len(self._sizes), min(CHUNK, height), min(CHUNK, width))
+            path = str(len(datasets))
+            self._levels.append(
+                group.create_array(path, shape=(*self._sizes, height, width), chunks=chunks, dtype=dtype)
+            )
+            datasets.append({"path": path, "coordinateTransformations": [_scale(names, pixel_size, len(datasets))]})
+            if max(height, width) <= SMALLEST_LEVEL:
+                break
+            height, width = -(-height // 2), -(-width // 2)
+        group.attrs["multiscales"] = [
+            {
+                "version": "0.4",
+                "name": name,
+                "axes": [_axis(name, pixel_size) for name in names],
+                "datasets": datasets,
+            }
+        ]
+        group.attrs["image-label"] = {"version": "0.4"}
+
+    def add(self, page: int, bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Write the objects of a page, each band h W, and yield them again."""
+        place = tuple(int(index) for index in np.unravel_index(page, self._sizes)) if self._sizes else ()
+        top = 0
+        for band in in_steps(bands, CHUNK):
+            for number, level in enumerate(self._levels):
+                step = 2**number
+                first = -top % step
+                part = band[first::step, ::step]
+                if len(part):
+                    start = (top + first) // step
+                    level[(*place, slice(start, start + len(part)), slice(None))] = part
+            top += len(band)
+            yield band
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield the path of a folder to make; it replaces `path` when the block ends without an error.
 
     Raises:
         OutputError: The disk is full or does not work.
         OSError: The folder cannot be written to.
     """
-    import zarr
-
-    axes, sizes = ome_axes(pages, len(labels))
-    stack = stacked(labels)
-    array = stack.reshape(*sizes, *stack.shape[1:])
-    names = [*axes.lower(), "y", "x"]
     unfinished = path.with_name(unfinished_name(path))
     with disk_errors(path):
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
-            group = zarr.create_group(str(unfinished), zarr_format=2)
-            datasets: list[dict[str, Any]] = []
-            level = array
-            while True:
-                name = str(len(datasets))
-                chunks = (*[1] * len(sizes), *(min(CHUNK, side) for side in level.shape[-2:]))
-                stored = group.create_array(name, shape=level.shape, chunks=chunks, dtype=level.dtype)
-                stored[...] = level
-                datasets.append({"path": name, "coordinateTransformations": [_scale(names, pixel_size, len(datasets))]})
-                if max(level.shape[-2:]) <= SMALLEST_LEVEL:
-                    break
-                level = level[..., ::2, ::2]
-            group.attrs["multiscales"] = [
-                {
-                    "version": "0.4",
-                    "name": path.name.removesuffix(".ome.zarr"),
-                    "axes": [_axis(name, pixel_size) for name in names],
-                    "datasets": datasets,
-                }
-            ]
-            group.attrs["image-label"] = {"version": "0.4"}
+            yield unfinished
             if path.exists():
                 shutil.rmtree(path)
             unfinished.rename(path)

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ptsam_auto.sam.turns import ALL_TURNS, UPRIGHT, Turn
+
 OVERLAP = 0.2  # minimum overlap as a fraction of a tile's side; predictions are blended there
 MOST_ENLARGED = 2  # largest magnification; enlarging an image further shows no more detail
 
@@ -41,10 +43,18 @@ class Tiling:
         side: t, side of a tile in px of the image. If it is given, all images are shown at the same magnification: each
             tile covers t x t px, an image larger than the training images gets more tiles, and a smaller one is padded.
             If it is None, every image gets `per_side` tiles, whatever its size.
+        turned: Whether the network sees each tile in all eight flips and quarter turns, so that its prediction is their
+            mean (test-time augmentation).
     """
 
     per_side: int = 1
     side: int | None = None
+    turned: bool = False
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Return the turns in which the network sees each tile."""
+        return ALL_TURNS if self.turned else UPRIGHT
 
     def tile_side(self, height: int, width: int, image_size: int) -> int:
         """Return t, the side of a tile in px of the image, for an image of this size.

@@ -31,7 +31,6 @@ from ptsam_auto.methods import sam_methods
 from ptsam_auto.methods.mixture import Mixture
 from ptsam_auto.methods.model import Model
 from ptsam_auto.methods.prompt_free import PromptFreeSam
-from ptsam_auto.methods.turns import mean_over_turns
 from ptsam_auto.metrics.classes import decided, number_of
 from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.sam.checkpoint import Backbone, find, load
@@ -51,7 +50,7 @@ class Specialist:
         model: The trained models of its members.
         record: Contents of specialist.json.
         folds: The models of the cross-fit, one mixture for each fold; () unless they were asked for.
-        tta: Whether a prediction is the mean over all flips and quarter turns; see `methods.turns`.
+        tta: Whether a prediction is the mean over all flips and quarter turns; see `sam.turns`.
         folder: Folder in which it is saved, or None.
     """
 
@@ -136,7 +135,7 @@ class Specialist:
         With several classes it is the probability of each, C H W; the background has the rest.
         """
         pixels = as_image(image, self.record.data.reading)
-        found = mean_over_turns(self.model.probability, pixels) if self.tta else self.model.probability(pixels)
+        found = self.model.probability(pixels)
         if np.isnan(found).any():  # It would be a mask without foreground.
             raise SpecialistError(
                 f"{self.folder or 'The specialist'} gives NaN instead of probabilities, so its learned numbers are "
@@ -198,7 +197,8 @@ def load_specialist(
 
     Raises:
         SpecialistError: The folder is not a specialist or is damaged, its backbone is not available, it has no tiles or
-            no backbone but `tile` or `backbone` is given, or it has no models of a cross-fit but `folds` is given.
+            no backbone but `tile` or `backbone` is given, it has no models of a cross-fit but `folds` is given, or it
+            is not based on SAM but `tta` is given.
         ConfigError: This machine does not have the device.
     """
     folder = Path(folder)
@@ -211,6 +211,11 @@ def load_specialist(
         models = [_rebuilt(member, backbones, chosen, number_of(record.classes)) for member in record.members]
     except (ConfigError, KeyError, TypeError, ValueError):
         raise SpecialistError(f"{folder / RECORD_FILE} is damaged. Run fit again.") from None
+    if tta:
+        for one in models:
+            if not isinstance(one, PromptFreeSam):
+                raise SpecialistError(f"{folder} is not based on SAM, and only SAM is asked for flips. Remove --tta.")
+            one.tiling = replace(one.tiling, turned=True)
     model = Mixture(models, [member.weight for member in record.members])
     _load_weights(model, folder / WEIGHTS_FILE, record)
     specialist = Specialist(model, record, tta=tta, folder=folder)

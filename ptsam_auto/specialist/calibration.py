@@ -27,17 +27,30 @@ def confidence(probability: np.ndarray) -> float:
     Args:
         probability: Foreground probability, H W, 0 to 1, or the probability of each class, C H W.
     """
+    return confidence_of(confidence_sums(probability))
+
+
+def confidence_sums(probability: np.ndarray) -> np.ndarray:
+    """Return the sums from which the confidence follows, C 3: p in the mask, pixels of the mask, and p.
+
+    Those of the parts of an image can be added.
+
+    Args:
+        probability: As in `confidence`.
+    """
     mask = decided(probability)
-    if probability.ndim == 3:
-        shown = [number for number in range(1, len(probability) + 1) if (mask == number).any()]
-        return float(np.mean([_confidence(probability[n - 1], mask == n) for n in shown])) if shown else 0.0
-    return _confidence(probability, mask)
+    classes = probability if probability.ndim == 3 else probability[None]
+    sums = []
+    for number, of_class in enumerate(classes, start=1):
+        inside = mask == number if probability.ndim == 3 else mask
+        sums.append([of_class[inside].sum(dtype=np.float64), inside.sum(), of_class.sum(dtype=np.float64)])
+    return np.array(sums, np.float64)
 
 
-def _confidence(probability: np.ndarray, mask: np.ndarray) -> float:
-    inside = float(probability[mask].sum(dtype=np.float64))
-    total = int(mask.sum()) + float(probability.sum(dtype=np.float64))
-    return 2 * inside / total if total else 0.0
+def confidence_of(sums_C3: np.ndarray) -> float:
+    """Return the confidence, given its sums over an image."""
+    shown = sums_C3[sums_C3[:, 1] > 0]
+    return float(np.mean(2 * shown[:, 0] / (shown[:, 1] + shown[:, 2]))) if len(shown) else 0.0
 
 
 @dataclass(frozen=True)

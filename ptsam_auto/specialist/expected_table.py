@@ -10,13 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from ptsam_auto.data.raster import SPECIALIST
 from ptsam_auto.files import write_text
+from ptsam_auto.png import read_texts
 from ptsam_auto.records import RecordError, from_json, to_json
 from ptsam_auto.specialist.calibration import Calibration
-from ptsam_auto.specialist.uncertainty import Assessment
+from ptsam_auto.specialist.uncertainty import Tally
 
 TABLE_FILE = "expected_dice.csv"
 ASSESSMENT = "ptsam-auto assessment"  # Text chunk of the maps of the uncertainty.
@@ -49,9 +48,9 @@ class Row:
     foreground: float
 
 
-def row_metadata(assessment: Assessment) -> dict[str, str]:
+def row_metadata(tally: Tally) -> dict[str, str]:
     """Return the numbers of an image as metadata of its map."""
-    measured = _Measured(assessment.confidence, assessment.disagreement, float((assessment.mask > 0).mean()))
+    measured = _Measured(tally.confidence, tally.disagreement, tally.foreground_share)
     return {ASSESSMENT: to_json(measured)}
 
 
@@ -66,11 +65,11 @@ def read_rows(folder: Path, names: Iterable[str], specialist: str) -> list[Row]:
     rows = []
     for name in names:
         try:
-            with Image.open(folder / f"{name}.png", formats=["PNG"]) as image:
-                if image.info.get(SPECIALIST) == specialist:
-                    measured = from_json(_Measured, image.info.get(ASSESSMENT, ""))
-                    rows.append(Row(name, measured.confidence, measured.disagreement, measured.foreground))
-        except (OSError, RecordError, Image.DecompressionBombError):  # The image could not be predicted.
+            texts = read_texts(folder / f"{name}.png")
+            if texts.get(SPECIALIST) == specialist:
+                measured = from_json(_Measured, texts.get(ASSESSMENT, ""))
+                rows.append(Row(name, measured.confidence, measured.disagreement, measured.foreground))
+        except (OSError, RecordError, ValueError):  # The image could not be predicted.
             continue
     return rows
 

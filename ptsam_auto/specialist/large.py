@@ -7,9 +7,11 @@ as that of a prediction of the whole image, bit by bit.
 # H W size of an image, px  C classes  h rows of a part, px
 
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +19,21 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from ptsam_auto.bands import BIG_TIFF, LARGE, TILE, in_steps, tiles
 from ptsam_auto.data.new_images import Source
 from ptsam_auto.data.regions import Regions, opened, size_of
 from ptsam_auto.files import replacing, write_json
 from ptsam_auto.methods.rows import predicts_by_rows, probability_rows
 from ptsam_auto.metrics.classes import decided
+from ptsam_auto.png import write_picture, write_rows
 from ptsam_auto.specialist.artifact import Specialist
-from ptsam_auto.specialist.png import write_picture, write_rows
+from ptsam_auto.specialist.expected_table import row_metadata
 from ptsam_auto.specialist.report import class_palette, overlay
+from ptsam_auto.specialist.uncertainty import Tally, as_pixels, assessed_rows
 
-LARGE = 5_000**2  # px; from this size on, an image is predicted by rows
 ABOUT, ENDING = "about.json", ".rows"
-TILE = 256  # side of a tile of a map of the probability, px
 LONGEST_OVERLAY = 4096  # px; the overlay of a larger image is smaller than the image
 OVERLAY_ROWS = 64  # rows of an overlay that are drawn at once
-BIG_TIFF = 2**32 - 2**25  # bytes; larger files have 64-bit offsets
 
 Progress = Callable[[float], None]
 
@@ -44,23 +46,23 @@ class LargeResult:
         mask: Path of the mask, PNG.
         probability: Path of the map of the probability, TIFF, or None.
         overlay: Path of the picture with the mask drawn on top, PNG, or None.
+        uncertainty: Path of the map of the uncertainty, PNG, or None.
         threshold: Probability above which a pixel is foreground.
         mask_texts: Metadata of the mask.
-        probability_texts: Metadata of the map.
+        map_texts: Metadata of the two maps.
     """
 
     mask: Path
     probability: Path | None
     overlay: Path | None
+    uncertainty: Path | None
     threshold: float
     mask_texts: Mapping[str, str]
-    probability_texts: Mapping[str, str]
+    map_texts: Mapping[str, str]
 
 
 def is_large(specialist: Specialist, source: Source) -> bool:
-    """Return whether an image is predicted by rows: whether it is large, and the specialist can do so.
-
-    Predictions that need the whole image (flips and turns) are never made by rows; nor is nnU-Net.
+    """Return whether an image is predicted by rows: whether it is large, and the specialist is based on SAM.
 
     Raises:
         DatasetError: The file cannot be opened.
@@ -68,7 +70,7 @@ def is_large(specialist: Specialist, source: Source) -> bool:
     size = size_of(source.image)
     if size is None or size[0] * size[1] < LARGE:
         return False
-    return not specialist.tta and predicts_by_rows(specialist.model)
+    return predicts_by_rows(specialist.model)
 
 
 def predict_large(
@@ -79,7 +81,7 @@ def predict_large(
     What an earlier call with the same specialist, image and options has finished is not computed again.
 
     Args:
-        specialist: Specialist for which `is_large` is true.
+        specialist: Specialist for which `is_large` is true; a map of the uncertainty needs its folds.
         source: The image.
         page: Number of the page, from 0.
         result: Where the results go.
@@ -91,14 +93,15 @@ def predict_large(
     """
     with opened(source.image, page, specialist.record.data.reading) as pixels:
         height, width = pixels.shape[:2]
-        about = {"shape": [height, width], "probability": result.probability is not None, **result.mask_texts}
+        maps = {"probability": result.probability is not None, "uncertainty": result.uncertainty is not None}
+        about = {"shape": [height, width], **maps, **result.mask_texts}
         rows = _Rows(result.mask.with_name(f".{result.mask.name}{ENDING}"), about)
         done = rows.prepare()
         progress(done / height)
         if done < height:
-            for probability in probability_rows(specialist.model, pixels, done):
-                kept = probability if result.probability else None
-                rows.add(done, decided(probability, result.threshold), kept)
+            for probability, further in _predicted(specialist, pixels, done, result.uncertainty is not None):
+                kept = {"probability": probability} if result.probability else {}
+                rows.add(done, decided(probability, result.threshold), kept | further)
                 done += probability.shape[-2]
                 progress(done / height)
         if result.overlay:
@@ -106,13 +109,28 @@ def predict_large(
             picture = _drawn(pixels, masks, bool(specialist.classes))
             write_picture(result.overlay, Image.fromarray(picture), result.mask_texts)
     if result.probability:
-        _write_probability(result.probability, rows, len(specialist.classes), (height, width), result.probability_texts)
+        _write_probability(result.probability, rows, len(specialist.classes), (height, width), result.map_texts)
+    if result.uncertainty:
+        texts = {**result.map_texts, **row_metadata(rows.tally())}
+        write_rows(result.uncertainty, width, height, rows.uncertainties(), texts)
     if specialist.classes:
         write_rows(result.mask, width, height, rows.numbers(), result.mask_texts, class_palette())
     else:
         write_rows(result.mask, width, height, rows.masks(width), result.mask_texts)
     rows.remove()
     return height, width
+
+
+def _predicted(
+    specialist: Specialist, pixels: Regions | np.ndarray, start: int, with_uncertainty: bool
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Yield the probability in parts, and what is kept beside it: the uncertainty and the sums of each part."""
+    if with_uncertainty:
+        for probability, uncertainty, tally in assessed_rows(specialist, pixels, start):
+            yield probability, {"uncertainty": as_pixels(uncertainty), **asdict(tally)}
+    else:
+        for maps in probability_rows([specialist.model], pixels, start):
+            yield maps[0], {}
 
 
 class _Rows:
@@ -135,14 +153,12 @@ class _Rows:
                 done = stop
         return done
 
-    def add(self, start: int, mask: np.ndarray, probability: np.ndarray | None) -> None:
-        """Keep a part, h W and h W or C h W, whose first row is `start`."""
+    def add(self, start: int, mask: np.ndarray, further: Mapping[str, Any]) -> None:
+        """Keep a part of the mask, h W, whose first row is `start`, and further arrays."""
         arrays = {"mask": np.packbits(mask, axis=1)} if mask.dtype == bool else {"numbers": mask}
-        if probability is not None:
-            arrays["probability"] = probability
         path = self._folder / f"{start:08d}-{start + len(mask):08d}.npz"
         with replacing(path) as unfinished, unfinished.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays, **further)
 
     def masks(self, width: int) -> Iterator[np.ndarray]:
         """Yield the mask in parts, h W, uint8, 0 and 255."""
@@ -157,6 +173,16 @@ class _Rows:
         """Yield the map of the probability in parts, h W, float32; that of a class by its number, counted from 0."""
         for part in self._read("probability"):
             yield part if number is None else part[number]
+
+    def uncertainties(self) -> Iterator[np.ndarray]:
+        """Yield the map of the uncertainty in parts, h W, uint8."""
+        yield from self._read("uncertainty")
+
+    def tally(self) -> Tally:
+        """Return the sums over the image."""
+        names = [of.name for of in fields(Tally)]
+        parts = zip(*(self._read(name) for name in names), strict=True)
+        return reduce(operator.add, (Tally(*sums[:2], *map(int, sums[2:])) for sums in parts))
 
     def remove(self) -> None:
         """Remove the folder; anything in it that is not ours stays."""
@@ -190,7 +216,7 @@ def _drawn(pixels: Regions | np.ndarray, masks: Iterator[np.ndarray], several: b
     height, width = pixels.shape[:2]
     step = -(-max(height, width) // LONGEST_OVERLAY)
     parts, start = [], 0
-    for mask in _in_steps(masks, OVERLAY_ROWS * step):
+    for mask in in_steps(masks, OVERLAY_ROWS * step):
         band = Image.fromarray(pixels[start : start + len(mask), 0:width])
         shrunk = np.asarray(band.reduce(step) if step > 1 else band)
         small = mask[::step, ::step]
@@ -206,7 +232,7 @@ def _write_probability(path: Path, rows: _Rows, classes: int, shape: tuple[int, 
     with replacing(path) as unfinished:
         tifffile.imwrite(
             unfinished,
-            (tile for page in pages for tile in _tiles(rows.probabilities(page))),
+            (tile for page in pages for tile in tiles(rows.probabilities(page))),
             shape=(classes, *shape) if classes else shape,
             dtype=np.float32,
             tile=(TILE, TILE),
@@ -216,23 +242,3 @@ def _write_probability(path: Path, rows: _Rows, classes: int, shape: tuple[int, 
             metadata=None,
             bigtiff=4 * len(pages) * shape[0] * shape[1] > BIG_TIFF,
         )
-
-
-def _tiles(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the tiles of a map, row by row, from its parts; those at its right and lower border are padded."""
-    for rows in _in_steps(parts, TILE):
-        for left in range(0, rows.shape[1], TILE):
-            tile = rows[:, left : left + TILE]
-            yield np.pad(tile, ((0, TILE - tile.shape[0]), (0, TILE - tile.shape[1])))
-
-
-def _in_steps(parts: Iterator[np.ndarray], step: int) -> Iterator[np.ndarray]:
-    """Yield the rows of all parts again, `step` at a time."""
-    waiting: np.ndarray | None = None
-    for part in parts:
-        waiting = part if waiting is None else np.concatenate([waiting, part])
-        while len(waiting) >= step:
-            yield waiting[:step]
-            waiting = waiting[step:]
-    if waiting is not None and len(waiting):
-        yield waiting

@@ -26,10 +26,10 @@ from ptsam_auto.data.reading import ImageReading
 from ptsam_auto.errors import DatasetError, OutputError
 from ptsam_auto.files import file_sha256, json_sha256, remove_unfinished, replacing
 from ptsam_auto.metrics.classes import DEFAULT_THRESHOLD, decided
+from ptsam_auto.png import read_texts, write_picture, write_rows
 from ptsam_auto.specialist.artifact import Specialist
 from ptsam_auto.specialist.expected_table import row_metadata
 from ptsam_auto.specialist.large import LargeResult, Progress, is_large, predict_large
-from ptsam_auto.specialist.png import read_texts, write_picture
 from ptsam_auto.specialist.report import class_palette, overlay
 from ptsam_auto.specialist.uncertainty import as_pixels, assess
 
@@ -139,7 +139,7 @@ def predict_source(
 ) -> PredictionResult:
     """Write the mask of an image as PNG in the size of the image. For a stack, write one mask per page.
 
-    A large image is predicted by rows, see `large`, unless a map of the uncertainty is asked for.
+    A large image is predicted by rows, see `large`.
 
     Args:
         specialist: The loaded specialist; the image is read as its training images were. Maps of the uncertainty need
@@ -179,11 +179,10 @@ def predict_source(
                 kept += 1
                 continue
             metadata = {SPECIALIST: specialist.identity, SOURCE: source_hash}
-            if not map_path and is_large(specialist, source):
+            if is_large(specialist, source):
                 of_mask = metadata | {THRESHOLD: str(destination.threshold)}
-                result = LargeResult(
-                    mask_path, probability_path, overlay_path, destination.threshold, of_mask, metadata
-                )
+                paths = (mask_path, probability_path, overlay_path, map_path)
+                result = LargeResult(*paths, destination.threshold, of_mask, metadata)
                 try:
                     size = predict_large(specialist, source, page, result, progress)
                 except OSError as error:
@@ -196,7 +195,7 @@ def predict_source(
             if map_path:
                 assessment = assess(specialist, image)
                 probability = assessment.probability
-                _write(map_path, as_pixels(assessment.uncertainty), metadata | row_metadata(assessment))
+                _write(map_path, as_pixels(assessment.uncertainty), metadata | row_metadata(assessment.tally))
             else:
                 probability = specialist.probability(image)
             mask = decided(probability, destination.threshold)
@@ -205,7 +204,7 @@ def predict_source(
             metadata |= {THRESHOLD: str(destination.threshold)}
             if overlay_path:
                 _write(overlay_path, overlay(image, mask), metadata)
-            _write_picture(mask_path, picture_of(mask), metadata)
+            _write_mask(mask_path, mask, metadata)
             written += 1
     except DatasetError as error:
         return PredictionResult(label, written, kept, "; ".join(problem.what for problem in error.problems))
@@ -253,22 +252,19 @@ def _is_intact(path: Path) -> bool:
     return True
 
 
-def picture_of(mask: np.ndarray) -> Image.Image:
-    """Return a mask, H W, as a picture: 0 and 255 if it is bool, or class numbers with a palette."""
-    if mask.dtype == bool:
-        return Image.fromarray(mask.astype(np.uint8) * 255)
-    picture = Image.fromarray(mask)
-    picture.putpalette(class_palette())  # The pixels stay the class numbers.
-    return picture
-
-
 def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str]) -> None:
-    _write_picture(path, Image.fromarray(pixels), metadata)
-
-
-def _write_picture(path: Path, picture: Image.Image, metadata: dict[str, str]) -> None:
     try:
-        write_picture(path, picture, metadata)
+        write_picture(path, Image.fromarray(pixels), metadata)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _write_mask(path: Path, mask: np.ndarray, metadata: dict[str, str]) -> None:
+    """Write a mask, H W, bool or class numbers, so that it can be read by rows."""
+    height, width = mask.shape
+    pixels, palette = (mask.astype(np.uint8) * 255, None) if mask.dtype == bool else (mask, class_palette())
+    try:
+        write_rows(path, width, height, [pixels], metadata, palette)
     except OSError as error:
         raise _unwritable(path, error) from None
 

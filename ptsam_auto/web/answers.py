@@ -17,12 +17,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ptsam_auto.data.raster import Pages
-from ptsam_auto.objects.exports import Coco, write_geojson, write_rois
+from ptsam_auto.objects.exports import Coco, annotations_of, features_of, rois_of, write_geojson, write_rois
 from ptsam_auto.objects.label_files import write_labels
 from ptsam_auto.objects.measures import Page, rows_of_objects
 from ptsam_auto.objects.pixel_size import PixelSize
 from ptsam_auto.objects.separation import ObjectSettings, separated_classes
-from ptsam_auto.specialist.masks import picture_of
+from ptsam_auto.specialist.report import class_palette
 
 Form = Literal["mask", "labels", "geojson", "imagej", "coco", "csv"]
 """The forms of a mask as a file."""
@@ -80,11 +80,20 @@ class Drawn:
         return Page(self.name, labels, pixel_size=self.pixel_size, classes=self.classes, class_of=class_of)
 
 
+def _picture_of(mask: np.ndarray) -> Image.Image:
+    """Return a mask, H W, as a picture: 0 and 255 if it is bool, or class numbers with a palette."""
+    if mask.dtype == bool:
+        return Image.fromarray(mask.astype(np.uint8) * 255)
+    picture = Image.fromarray(mask)
+    picture.putpalette(class_palette())  # The pixels stay the class numbers.
+    return picture
+
+
 def as_file(drawn: Drawn, form: Form) -> Answer:
     """Return a mask, or its objects, as a file."""
     ending, kind = ENDINGS[form]
     if form == "mask":
-        return Answer(f"{drawn.name}{ending}", kind, png(picture_of(drawn.mask)))
+        return Answer(f"{drawn.name}{ending}", kind, png(_picture_of(drawn.mask)))
     page = drawn.page()
     if form == "csv":
         return Answer(f"{drawn.name}{ending}", kind, _table(page))
@@ -94,12 +103,12 @@ def as_file(drawn: Drawn, form: Form) -> Answer:
             case "labels":
                 write_labels(path, [page.labels], Pages(), drawn.pixel_size)
             case "geojson":
-                write_geojson(path, page, rows_of_objects(page), drawn.class_name)
+                write_geojson(path, features_of(page, rows_of_objects(page), drawn.class_name))
             case "imagej":
-                write_rois(path, [page])
+                write_rois(path, rois_of(page, 1))
             case "coco":
                 coco = Coco(drawn.classes or [drawn.class_name])
-                coco.add(page, drawn.name)
+                coco.add(drawn.name, page.size, annotations_of(page))
                 coco.write(path)
         return Answer(f"{drawn.name}{ending}", kind, path.read_bytes())
 

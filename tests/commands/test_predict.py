@@ -15,7 +15,7 @@ from PIL import Image
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.commands.options import PredictOptions
 from ptsam_auto.commands.predict import predict
-from ptsam_auto.errors import ConfigError, DatasetError, OutputError
+from ptsam_auto.errors import ConfigError, DatasetError, OutputError, SpecialistError
 from ptsam_auto.objects.kinds import EXPORTS
 from ptsam_auto.specialist.masks import Destination
 from ptsam_auto.specialist.masks import predict_source as original
@@ -142,6 +142,12 @@ def test_a_pixel_size_that_is_none_is_refused_before_anything_is_predicted(made,
     with pytest.raises(ConfigError, match="expected a size such as"):
         predict(options, Terminal.silent())
     assert not (tmp_path / "out").exists()
+
+
+def test_flips_of_a_network_that_is_not_sam_are_refused(made, monkeypatch):
+    monkeypatch.setattr("ptsam_auto.specialist.artifact._rebuilt", lambda *_: object())
+    with pytest.raises(SpecialistError, match=r"is not based on SAM.*Remove --tta"):
+        load_specialist(made, tta=True)
 
 
 def test_tta_gives_the_mean_of_all_turns(made, tmp_path):

@@ -31,7 +31,7 @@ def whole(mixture):
 
 @pytest.mark.parametrize("start", [0, 1, 60, HEIGHT - 1])
 def test_the_parts_are_the_whole(mixture, whole, start):
-    parts = list(probability_rows(mixture, IMAGE, start))
+    parts = [part[0] for part in probability_rows([mixture], IMAGE, start)]
     assert np.array_equal(np.concatenate(parts), whole[start:])
     assert max(map(len, parts)) <= 64, "at most a row of tiles at a time"
 
@@ -40,10 +40,10 @@ def test_tiles_above_the_first_row_are_not_encoded_again(mixture, monkeypatch):
     encoded = []
     encode = PromptFreeSam.encode
     monkeypatch.setattr(PromptFreeSam, "encode", lambda self, images: encoded.append(1) or encode(self, images))
-    list(probability_rows(mixture, IMAGE))
+    list(probability_rows([mixture], IMAGE))
     all_tiles = len(encoded)
     encoded.clear()
-    list(probability_rows(mixture, IMAGE, HEIGHT - 10))
+    list(probability_rows([mixture], IMAGE, HEIGHT - 10))
     assert len(encoded) < all_tiles / 3
 
 

@@ -16,13 +16,13 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 
 from ptsam_auto.data.raster import Pages
-from ptsam_auto.objects.exports import Coco, write_geojson, write_rois
+from ptsam_auto.objects.exports import Coco, annotations_of, features_of, rois_of, write_geojson, write_rois
 from ptsam_auto.objects.label_files import write_labels
 from ptsam_auto.objects.measures import Page, rows_of_objects
 from ptsam_auto.objects.outlines import outlines
 from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
 from ptsam_auto.objects.separation import NOT_LEARNED, separated
-from ptsam_auto.objects.zarr_labels import write_zarr_labels
+from ptsam_auto.objects.zarr_labels import ZarrLabels, replacing_folder
 
 
 def random_labels(seed=0, shape=(60, 80)):
@@ -44,7 +44,7 @@ def inside(polygon, shape):
 @pytest.mark.parametrize("seed", range(4))
 def test_geojson_has_valid_polygons_with_exactly_the_pixels_of_the_objects(tmp_path, seed):
     page = Page("a", random_labels(seed), None, PixelSize(0.5, 0.5))
-    write_geojson(tmp_path / "a.geojson", page, rows_of_objects(page), "cells")
+    write_geojson(tmp_path / "a.geojson", features_of(page, rows_of_objects(page), "cells"))
     features = json.loads((tmp_path / "a.geojson").read_text())["features"]
     assert len(features) == page.labels.max()
     assert any(len(feature["geometry"]["coordinates"]) > 1 for feature in features), "an object with a hole"
@@ -60,7 +60,7 @@ def test_geojson_has_valid_polygons_with_exactly_the_pixels_of_the_objects(tmp_p
 
 def test_imagej_finds_each_object_on_its_page(tmp_path):
     first, second = random_labels(0), random_labels(1)
-    write_rois(tmp_path / "stack.zip", [Page("p0", first), Page("p1", second)])
+    write_rois(tmp_path / "stack.zip", [*rois_of(Page("p0", first), 1), *rois_of(Page("p1", second), 2)])
     rois = roifile.roiread(tmp_path / "stack.zip")
     assert len(rois) == first.max() + second.max()
     assert {roi.position for roi in rois} == {1, 2}
@@ -75,8 +75,8 @@ def test_imagej_finds_each_object_on_its_page(tmp_path):
 def test_coco_gives_back_the_objects(tmp_path):
     labels = random_labels(2)
     coco = Coco(["cells"])
-    coco.add(Page("a", labels), "a.png")
-    coco.add(Page("empty", np.zeros((4, 5), np.int32)), "empty.png")
+    coco.add("a.png", labels.shape, annotations_of(Page("a", labels)))
+    coco.add("empty.png", (4, 5), annotations_of(Page("empty", np.zeros((4, 5), np.int32))))
     coco.write(tmp_path / "coco.json")
     read = COCO(tmp_path / "coco.json")
     assert [image["file_name"] for image in read.loadImgs(read.getImgIds())] == ["a.png", "empty.png"]
@@ -133,7 +133,11 @@ def test_labels_in_ome_zarr_have_levels_axes_and_the_size_of_a_pixel(tmp_path):
     labels = [random_labels(seed, (700, 1100)) for seed in range(2)]
     path = tmp_path / "cells.ome.zarr"
     for _ in range(2):  # The second time it is replaced.
-        write_zarr_labels(path, labels, Pages("T", (2,)), PixelSize(0.5, 0.25))
+        with replacing_folder(path) as folder:
+            volume = ZarrLabels(folder, "cells", (700, 1100), Pages("T", (2,)), 2, PixelSize(0.5, 0.25), np.uint16)
+            for page, own in enumerate(labels):
+                again = list(volume.add(page, np.array_split(own, [100, 333])))  # in bands of any height
+                assert np.array_equal(np.concatenate(again), own)
     group = zarr.open_group(str(path), mode="r")
     ImageAttrs.model_validate(dict(group.attrs))  # the model of the specification
     (image,) = group.attrs["multiscales"]

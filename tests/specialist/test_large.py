@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from contextlib import suppress
+from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -12,9 +14,10 @@ from PIL import Image
 from ptsam_auto import fit, load_specialist
 from ptsam_auto.data.new_images import source_of
 from ptsam_auto.errors import OutputError
+from ptsam_auto.png import read_texts, write_rows
 from ptsam_auto.specialist import large, masks
+from ptsam_auto.specialist.expected_table import read_rows
 from ptsam_auto.specialist.masks import Destination, predict_source
-from ptsam_auto.specialist.png import read_texts, write_rows
 from tests.data.test_ome_zarr import write as write_zarr
 from tests.toys import write_folder
 
@@ -95,6 +98,11 @@ class Interrupted(Exception):
     pass
 
 
+def stop(share):
+    if share > 0.4:
+        raise Interrupted
+
+
 def test_an_interrupted_image_goes_on_where_it_was(specialist, tmp_path, every_image_is_large, monkeypatch):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, image(), tile=(32, 48), photometric="rgb")
@@ -102,10 +110,6 @@ def test_an_interrupted_image_goes_on_where_it_was(specialist, tmp_path, every_i
     out, shares = tmp_path / "out", []
     out.mkdir()
     source, destination = source_of(path), Destination(out, probability=True)
-
-    def stop(share):
-        if share > 0.4:
-            raise Interrupted
 
     with pytest.raises(Interrupted):
         predict_source(specialist, source, destination, stop)
@@ -115,14 +119,40 @@ def test_an_interrupted_image_goes_on_where_it_was(specialist, tmp_path, every_i
     assert np.array_equal(np.asarray(Image.open(out / "a.png")), expected)
 
 
+def test_the_uncertainty_of_a_large_image_is_that_of_the_whole(specialist, tmp_path, monkeypatch):
+    unsure = load_specialist(specialist.folder, folds=True)
+    tifffile.imwrite(tmp_path / "a.tif", image(), tile=(32, 48), photometric="rgb")
+    source, found = source_of(tmp_path / "a.tif"), []
+    for name, least in (("whole", 10**9), ("rows", 1)):
+        monkeypatch.setattr(large, "LARGE", least)
+        out, maps = tmp_path / name / "out", tmp_path / name / "maps"
+        for folder in (out, maps):
+            folder.mkdir(parents=True)
+        destination = Destination(out, uncertainty=maps, probability=True)
+        with suppress(Interrupted):  # Only what is predicted by rows has a part to stop after.
+            predict_source(unsure, source, destination, stop)
+        assert predict_source(unsure, source, destination).problem == ""
+        assert predict_source(unsure, source, destination).kept == 1
+        found.append((np.asarray(Image.open(maps / "a.png")), read_rows(maps, ["a"], unsure.identity)[0]))
+    (whole, row), (by_rows, row_by_rows) = found
+    assert np.array_equal(whole, by_rows)
+    assert whole.any()
+    assert asdict(row_by_rows) == pytest.approx(asdict(row), abs=1e-5)
+
+
+def test_flips_and_turns_of_a_large_image_are_those_of_the_whole(specialist, tmp_path, every_image_is_large):
+    turned = load_specialist(specialist.folder, tta=True)
+    tifffile.imwrite(tmp_path / "a.tif", image(), tile=(32, 48), photometric="rgb")
+    mask, probability, _ = predicted(turned, tmp_path / "a.tif", tmp_path / "out")
+    assert np.array_equal(probability, turned.probability(image()))
+    assert np.array_equal(mask > 0, turned.predict(image()))
+    assert not np.allclose(probability, specialist.probability(image()), atol=1e-4)
+
+
 def test_rows_of_another_image_are_not_continued(specialist, tmp_path, every_image_is_large):
     path, out = tmp_path / "a.tif", tmp_path / "out"
     tifffile.imwrite(path, image(), tile=(32, 48), photometric="rgb")
     out.mkdir()
-
-    def stop(share):
-        if share > 0.4:
-            raise Interrupted
 
     with pytest.raises(Interrupted):
         predict_source(specialist, source_of(path), Destination(out), stop)

@@ -1,9 +1,10 @@
-"""Writes a PNG, also row by row, and reads its texts without its pixels, so that its size does not matter."""
+"""Writes and reads PNG files by rows, and reads their texts without their pixels, so that size does not matter."""
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,7 @@ from ptsam_auto.files import replacing
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, PALETTE = (bytes([8, kind, 0, 0, 0]) for kind in (0, 3))  # depth, colour type, compression, filter, interlace
 NO_FILTER = 0  # at the start of each row
+WRITER = "this program"  # for messages
 LONGEST_TEXT = 10_000  # bytes of a chunk that is read
 
 
@@ -51,6 +53,72 @@ def write_rows(
             file.write(_chunk(b"IDAT", compressor.compress(filtered.tobytes())))
         file.write(_chunk(b"IDAT", compressor.flush()))
         file.write(_chunk(b"IEND", b""))
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Return the height and the width, px, of a PNG.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a PNG.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(SIGNATURE) + 16)
+    if len(start) < len(SIGNATURE) + 16 or not start.startswith(SIGNATURE):
+        raise ValueError(f"{path} is not a PNG")
+    width, height = struct.unpack(">II", start[-8:])
+    return height, width
+
+
+def read_rows(path: Path, at_once: int) -> Iterator[np.ndarray]:
+    """Yield the pixels of a PNG that `write_rows` has written, each h width, uint8: grey values or those of a palette.
+
+    Args:
+        path: The file.
+        at_once: h, number of rows; there are fewer at the end.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is damaged, or another program has written it in another way.
+    """
+    height, width = size_of(path)
+    waiting, done = bytearray(), 0
+    with path.open("rb") as file:
+        file.seek(len(SIGNATURE))
+        decompressor = zlib.decompressobj()
+        for kind, content in _chunks(file, path):
+            if kind == b"IHDR" and content[8:] not in (GREY, PALETTE):
+                raise ValueError(f"{path} is not a mask of {WRITER}")
+            if kind != b"IDAT":
+                continue
+            # A chunk can be a thousand times as large when it is unpacked.
+            while content:
+                waiting += decompressor.decompress(content, at_once * (width + 1))
+                content = decompressor.unconsumed_tail
+                whole = len(waiting) // (width + 1)
+                if whole >= at_once or done + whole == height:
+                    rows = np.frombuffer(bytes(waiting[: whole * (width + 1)]), np.uint8).reshape(whole, width + 1)
+                    del waiting[: whole * (width + 1)]
+                    if rows[:, 0].any():
+                        raise ValueError(f"{path} is not a mask of {WRITER}")
+                    yield from (rows[first : first + at_once, 1:] for first in range(0, whole, at_once))
+                    done += whole
+    if done != height:
+        raise ValueError(f"{path} is cut short")
+
+
+def _chunks(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the kind and the content of each chunk from the current place of a PNG to its end.
+
+    Raises:
+        ValueError: A chunk is damaged or cut.
+    """
+    while head := file.read(8):
+        length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
+        content, check = file.read(length), file.read(4)
+        if check != struct.pack(">I", zlib.crc32(kind + content)):
+            raise ValueError(f"{path} is damaged")
+        yield kind, content
 
 
 def write_picture(path: Path, picture: Image.Image, texts: Mapping[str, str]) -> None:
