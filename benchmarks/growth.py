@@ -71,8 +71,8 @@ class Series:
 
 
 def fit_images(folder: Path, count: int) -> list[str]:
-    """Fit one configuration with a frozen encoder, one view of each image and ten steps."""
-    return fit(folder, count, QUICK)
+    """Fit one configuration with a frozen encoder, one view of each image and 400 steps of two images."""
+    return fit(folder, count, {**QUICK, "recipe.epochs": 20, "recipe.steps_per_epoch": 20})
 
 
 def fit_views(folder: Path, views: int) -> list[str]:
@@ -132,11 +132,11 @@ def search_trials(folder: Path, trials: int) -> list[str]:
 
 
 SERIES = {
-    "fit-images": Series("fit, training images", "training images", (16, 64, 256), fit_images),
+    "fit-images": Series("fit, training images", "training images", (16, 64, 256, 1024, 4096), fit_images),
     "fit-views": Series("fit, views of 16 images", "views of each image", (1, 4, 16), fit_views),
     "predict-images": Series("predict, images", "images of 512 px", (4, 16, 64), predict_images),
-    "predict-side": Series("predict, side of one image", "side, px", (512, 2048, 6144), predict_side),
-    "search-trials": Series("search, trials", "trials of ten steps", (4, 16, 48), search_trials),
+    "predict-side": Series("predict, side of one image", "side, px", (512, 2048, 6144, 20_480), predict_side),
+    "search-trials": Series("search, trials", "trials of ten steps", (4, 16, 48, 192), search_trials),
 }
 
 

@@ -94,7 +94,28 @@ def replacing(path: Path) -> Iterator[Path]:
                 unfinished.unlink()
 
 
-def unfinished_name(path: Path) -> str:
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield the path of a folder to make; it replaces `path` when the block ends without an error.
+
+    Raises:
+        OutputError: The disk is full or does not work.
+        OSError: The folder cannot be written to.
+    """
+    unfinished = path.with_name(_unfinished_name(path))
+    with disk_errors(path):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            yield unfinished
+            if path.exists():
+                shutil.rmtree(path)
+            unfinished.rename(path)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished_name(path: Path) -> str:
     """Return a hidden name for something of this process that will replace a path when it is complete."""
     return f".{path.name}.-{_this_process()}{TEMPORARY_SUFFIX}"
 

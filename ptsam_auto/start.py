@@ -1,5 +1,7 @@
 """The program `ptsam-auto`: Ctrl-C is no traceback, also while packages are imported and while it is cleaning up."""
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -13,6 +15,8 @@ def main() -> None:
     """Run `ptsam-auto`; see `cli.main`. A second Ctrl-C ends the process at once."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # It may be ignored, as with nohup.
         signal.signal(signal.SIGINT, _interrupt)
+    # At its end Python would look for cycles among the half a million objects of the packages, which takes a second.
+    atexit.register(gc.freeze)
     try:
         from ptsam_auto.cli import main as run
 

@@ -15,7 +15,7 @@ from ptsam_auto.data.meaning import Meaning
 from ptsam_auto.data.pages import Page, pages_of
 from ptsam_auto.data.reading import READ_AS_STORED
 from ptsam_auto.errors import ConfigError, DatasetError, OutputError, Problem
-from ptsam_auto.files import read_utf8, replacing
+from ptsam_auto.files import read_utf8, replacing, replacing_folder
 
 SPLITS = "splits.json"
 MOST_BYTES = 20_000_000  # of splits.json
@@ -141,7 +141,8 @@ def _write(entry: Entry, page: Page, out: Path) -> None:
 
 def _copy(original: Path, to: Path) -> None:
     if original.is_dir():  # OME-Zarr
-        shutil.copytree(original, to)
+        with replacing_folder(to) as unfinished_folder:
+            shutil.copytree(original, unfinished_folder)
         return
     with replacing(to) as unfinished:
         shutil.copyfile(original, unfinished)

@@ -17,6 +17,7 @@ from ptsam_auto.data.new_images import Source
 from ptsam_auto.data.raster import Pages, failures_as_problems, unreadable
 from ptsam_auto.data.regions import opened_values
 from ptsam_auto.errors import DatasetError, Problem
+from ptsam_auto.files import replacing_folder
 from ptsam_auto.objects.exports import (
     LARGEST_IN_IMAGEJ,
     Coco,
@@ -33,7 +34,7 @@ from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
 from ptsam_auto.objects.separation import ObjectSettings, separated_classes
 from ptsam_auto.objects.summary import write_summary
 from ptsam_auto.objects.tables import table_paths, write_tables
-from ptsam_auto.objects.zarr_labels import ZarrLabels, replacing_folder
+from ptsam_auto.objects.zarr_labels import ZarrLabels
 from ptsam_auto.png import read_rows, size_of
 
 LABELS, GEOJSON, IMAGEJ, OME_ZARR = "labels", "geojson", "imagej", "ome-zarr"

@@ -2,9 +2,7 @@
 
 # L levels of the pyramid
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import numpy as np
 
 from ptsam_auto.bands import in_steps
 from ptsam_auto.data.raster import Pages
-from ptsam_auto.files import disk_errors, sync_folder, unfinished_name
 from ptsam_auto.objects.label_files import ome_axes
 from ptsam_auto.objects.pixel_size import PixelSize
 
@@ -87,27 +84,6 @@ class ZarrLabels:
                     level[(*place, slice(start, start + len(part)), slice(None))] = part
             top += len(band)
             yield band
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield the path of a folder to make; it replaces `path` when the block ends without an error.
-
-    Raises:
-        OutputError: The disk is full or does not work.
-        OSError: The folder cannot be written to.
-    """
-    unfinished = path.with_name(unfinished_name(path))
-    with disk_errors(path):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            yield unfinished
-            if path.exists():
-                shutil.rmtree(path)
-            unfinished.rename(path)
-            sync_folder(path.parent)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _axis(name: str, pixel_size: PixelSize | None) -> dict[str, str]:

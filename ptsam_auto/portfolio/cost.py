@@ -101,9 +101,11 @@ class Cost:
 
     def final(self, share: float, views_before: int) -> float:
         """Return the duration of the training on all images, seconds; see `cross_fit` for the arguments."""
-        views = self.views(share, self._train)
-        new_views = max(0, views - views_before) * self._images + views * (self._train - self._images)
-        return new_views * self._speed.encode + shortened(self._recipe, share).steps * self._final_step
+        views, recipe = self.views(share, self._train), shortened(self._recipe, share)
+        drawn = recipe.images_drawn(self._train)
+        encoded = min(self._images, drawn)
+        new_views = max(0, views - views_before) * encoded + views * (drawn - encoded)
+        return new_views * self._speed.encode + recipe.steps * self._final_step
 
     def views(self, share: float, images: int) -> int:
         """Return the number of views of each image that a training encodes."""

@@ -70,7 +70,8 @@ class FeatureBank:
         self._model, self._sampler = model, sampler
         self.views = recipe.views_drawn(len(sampler.pairs))
         self._folder = folder
-        self._files = [(image, first) for image in range(len(sampler.pairs)) for first in self._firsts]
+        self._files = self._drawn(recipe.steps)
+        self._places = {file: place for place, file in enumerate(self._files)}
         self._paths = [
             folder / f"{self._key(sampler.pairs[image], first, backbone_hash)}.arrow" for image, first in self._files
         ]
@@ -111,8 +112,9 @@ class FeatureBank:
         size, device = self._model.image_size, self._model.device
         features, masks, ignored = [], [], []
         for image, turn in self._sampler.turns(step):
-            file, row = divmod(turn % self.views, VIEWS_PER_FILE)
-            table = self._tables[image * len(self._firsts) + file]
+            view = turn % self.views
+            row = view % VIEWS_PER_FILE
+            table = self._tables[self._places[image, view - row]]
             features.append(table.column("features").to_numpy_ndarray()[row])
             height, width = table.column("height")[row].as_py(), table.column("width")[row].as_py()
             masks.append(feature_files.unpacked(table.column("mask")[row], height, width))
@@ -121,10 +123,17 @@ class FeatureBank:
         target, inside = targets(masks, size, device, ignored, self._model.classes)
         return Batch(torch.from_numpy(np.stack(features)).to(device).float(), target, inside)
 
-    @property
-    def _firsts(self) -> range:
-        """Return the number of the first view in each file of an image."""
-        return range(0, self.views, VIEWS_PER_FILE)
+    def _drawn(self, steps: int) -> list[tuple[int, int]]:
+        """Return the image and the number of the first view of each file that some step draws.
+
+        A training with fewer steps than images needs the files of only some images.
+        """
+        images = len(self._sampler.pairs)
+        firsts = range(0, self.views, VIEWS_PER_FILE)
+        if steps * self._sampler.batch_size >= self.views * images:
+            return [(image, first) for image in range(images) for first in firsts]
+        views = {(image, turn % self.views) for step in range(steps) for image, turn in self._sampler.turns(step)}
+        return sorted({(image, view - view % VIEWS_PER_FILE) for image, view in views})
 
     def _key(self, pair: Pair, first: int, backbone_hash: str) -> str:
         contents = {

@@ -63,6 +63,10 @@ class Recipe:
         """
         return min(self.views, -(-self.steps * self.batch_size // images))
 
+    def images_drawn(self, images: int) -> int:
+        """Return how many of the training images are used; with few steps it is not all of them."""
+        return min(images, self.steps * self.batch_size)
+
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate at a step: linear warm-up, then cosine annealing to 0.
 

@@ -17,7 +17,7 @@ from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.images import read_image
 from ptsam_auto.data.new_images import find_new_images
 from ptsam_auto.data.raster import decode, pages_of_file, size_of_file
-from ptsam_auto.errors import DatasetError
+from ptsam_auto.errors import DatasetError, OutputError
 from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
 from ptsam_auto.terminal import Terminal
 from tests.data.folders import save
@@ -117,6 +117,22 @@ def test_a_part_of_a_folder_of_them_is_copied_with_all_that_is_in_them(tmp_path)
     (pair,) = read_folder(tmp_path / "part").pairs
     (whole, _) = read_folder(tmp_path / "data").pairs
     assert (pair.name, pair.digest) == (whole.name, whole.digest)
+
+
+def test_a_part_of_a_folder_that_is_interrupted_has_no_half_image(tmp_path, monkeypatch):
+    disc = sample(0)
+    write(tmp_path / "data" / "images" / "n0.zarr", disc.image[..., 0], "yx")
+    write(tmp_path / "data" / "masks" / "n0.zarr", disc.mask.astype(np.uint8), "yx")
+
+    def full(source, target):
+        target.mkdir()
+        (target / ".zattrs").write_bytes((source / ".zattrs").read_bytes())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ptsam_auto.data.subset.shutil.copytree", full)
+    with pytest.raises(OutputError, match="The disk is full"):
+        subset(SubsetOptions(tmp_path / "data", tmp_path / "part", first=1), Terminal.silent())
+    assert not list((tmp_path / "part").rglob("*.zarr*"))
 
 
 def test_the_only_image_of_bioformats2raw_is_read(tmp_path):

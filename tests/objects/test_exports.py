@@ -16,13 +16,14 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 
 from ptsam_auto.data.raster import Pages
+from ptsam_auto.files import replacing_folder
 from ptsam_auto.objects.exports import Coco, annotations_of, features_of, rois_of, write_geojson, write_rois
 from ptsam_auto.objects.label_files import write_labels
 from ptsam_auto.objects.measures import Page, rows_of_objects
 from ptsam_auto.objects.outlines import outlines
 from ptsam_auto.objects.pixel_size import PixelSize, pixel_size_of
 from ptsam_auto.objects.separation import NOT_LEARNED, separated
-from ptsam_auto.objects.zarr_labels import ZarrLabels, replacing_folder
+from ptsam_auto.objects.zarr_labels import ZarrLabels
 
 
 def random_labels(seed=0, shape=(60, 80)):

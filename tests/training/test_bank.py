@@ -60,6 +60,18 @@ def test_few_views_are_drawn_in_turn(tmp_path, model):
     assert all(torch.equal(first[image], third[image]) for image in range(3))
 
 
+def test_with_fewer_steps_than_images_only_those_that_are_drawn_are_encoded(tmp_path, model):
+    recipe = Recipe(epochs=2, steps_per_epoch=6, batch_size=2, views=4)
+    few = bank(tmp_path, model, images=40, recipe=recipe)
+    assert few.encoded_views == 24 * 2, "12 steps of 2 images, two views in a file"
+    assert len(list(tmp_path.glob("*.arrow"))) == 24
+    fresh = FreshViews(model, sampler(40))
+    for step in range(12):
+        torch.testing.assert_close(
+            few.draw(step).features_B256GG, fresh.draw(step).features_B256GG, atol=5e-3, rtol=5e-3
+        )
+
+
 def test_what_is_encoded_is_not_encoded_again(tmp_path, model, monkeypatch):
     before = bank(tmp_path, model).draw(0)
     monkeypatch.setattr(model, "encode", None)  # any use would fail
