@@ -14,6 +14,7 @@ from ptsam_auto.objects.pixel_size import PixelSize
 
 OME_AXES = "TCZ"  # axes of OME besides rows and columns
 LARGEST_OF_16_BIT = 2**16 - 1
+MICROMETRES = 10_000  # of a centimetre
 LARGE_TYPE = np.uint32  # of a large image, whose number of objects is not known when its file begins
 
 
@@ -82,7 +83,11 @@ def _options(axes: str, pixel_size: PixelSize | None) -> dict[str, Any]:
     if pixel_size:
         metadata |= {"PhysicalSizeX": pixel_size.width, "PhysicalSizeY": pixel_size.height}
         metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
-    return {"ome": True, "metadata": metadata, "compression": "zlib", "photometric": "minisblack"}
+    options = {"ome": True, "metadata": metadata, "compression": "zlib", "photometric": "minisblack"}
+    if pixel_size:  # as ImageJ reads it, which does not know OME without a plug-in
+        per_centimetre = (MICROMETRES / pixel_size.width, MICROMETRES / pixel_size.height)
+        options |= {"resolution": per_centimetre, "resolutionunit": "CENTIMETER"}
+    return options
 
 
 def ome_axes(pages: Pages, count: int) -> tuple[str, tuple[int, ...]]:
