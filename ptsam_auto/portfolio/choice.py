@@ -392,13 +392,20 @@ class Chooser:
     def _final_shares(self, chosen: Sequence[tuple[int, float]]) -> tuple[float, ...]:
         """Return the fraction of its steps with which each candidate is trained: all, if the budget allows it.
 
-        It is never less than in the cross-fit that chose it, even if the budget is spent.
+        Candidates that need less than their part of the time have all steps; the others share what they leave. It is
+        never less than in the cross-fit that chose it, even if the budget is spent.
         """
         if len(self._candidates) == 1 or self._task.seconds is None:
             return (1.0,) * len(chosen)
-        needed = sum(self._estimates.of_final(index, 1.0) for index, _ in chosen)
-        affordable = min(1.0, max(0.0, self._remaining) / needed)
-        return tuple(max(affordable, self._best_of(index)[0].share) for index, _ in chosen)
+        needed = {index: self._estimates.of_final(index, 1.0) for index, _ in chosen}
+        waiting, remaining = sorted(needed, key=lambda index: needed[index]), max(0.0, self._remaining)
+        shares = dict.fromkeys(waiting, 1.0)
+        while waiting and needed[waiting[0]] <= remaining / len(waiting):
+            remaining -= needed[waiting.pop(0)]
+        if waiting:
+            affordable = remaining / sum(needed[index] for index in waiting)
+            shares |= dict.fromkeys(waiting, affordable)
+        return tuple(max(shares[index], self._best_of(index)[0].share) for index, _ in chosen)
 
     def _selected(self, indices: Sequence[int], growth: Sequence[float]) -> Selection:
         """Choose among some candidates by their best cross-fits, and by what more steps will change."""

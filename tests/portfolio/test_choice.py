@@ -170,6 +170,19 @@ def test_members_that_can_win_are_compared_with_the_same_share_of_their_steps(ba
     assert world.now <= 80
 
 
+def test_a_quick_member_of_a_mixture_has_all_its_steps_and_leaves_the_rest_to_the_slow_one(backbone, start, tmp_path):
+    world = World()
+    quick, slow = (
+        candidate(backbone, world, "left", sees_left),
+        candidate(backbone, world, "right", sees_right, price=100),
+    )
+    made = start([quick, slow], task(tmp_path, seconds=140), world).choose()
+    assert names([quick, slow], made) == ["left", "right"]
+    of_quick, of_slow = made.shares
+    assert of_quick == 1.0
+    assert 0.1 < of_slow < 1
+
+
 def test_a_member_that_is_clearly_worse_is_looked_at_only_shortly(backbone, start, tmp_path):
     world = World()
     candidates = [candidate(backbone, world, "all"), candidate(backbone, world, "blind", sees_nothing)]
