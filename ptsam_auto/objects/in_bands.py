@@ -1,14 +1,15 @@
 """Separates the objects of a mask that is too large for memory, from top to bottom.
 
 A connected part of the foreground is separated as soon as all of its rows have been read. So the objects are those of
-the mask as a whole; their numbers are not. Only a part that is so tall that its rows do not fit into memory is cut.
+the mask as a whole; their numbers are not. If a part is so tall that its rows do not fit into memory, its objects are
+separated as far as they can be seen, and those at the last row wait for the next ones; a single object that is as tall
+is cut.
 """
 
 # H W  size of the image, px  h  rows of a part of it
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from scipy import ndimage
@@ -53,61 +54,104 @@ def finished_objects(mask: Bands, width: int, classes: int, settings: ObjectSett
         classes: Number of classes; 0 for a single class without a name.
         settings: Smallest object and largest hole.
     """
-    numbers = range(1, max(1, classes) + 1)
-    found: dict[int, list[np.ndarray]] = {number: [] for number in numbers}
-    for each in _complete(mask, width):
-        for number in numbers:
-            found[number].append(radii(each.mask == number if classes else each.mask > 0, settings))
-    all_radii = {number: np.concatenate([np.empty(0), *own]) for number, own in found.items()}
-    radius_of = [float(np.median(own)) if len(own) else None for own in all_radii.values()]
-
-    labelled = np.empty((0, width), np.int32)  # the rows of the part before that are not complete yet
-    before = 0
-    for each in _complete(mask, width):
-        labels, class_of = separated_classes(each.mask, classes, settings, radius_of)
+    radius_of = _radii(mask, width, classes, settings)
+    waiting, before = _Waiting(mask, width), 0
+    labelled = np.empty((0, width), np.int32)  # the rows that wait
+    while waiting.read():
+        goes_on, is_full = waiting.goes_on()
+        labels, class_of = separated_classes(np.where(goes_on, 0, waiting.mask), classes, settings, radius_of)
+        cut = 0
+        if is_full:
+            labels, class_of, cut, unfinished = _put_back(labels, class_of)
+            goes_on |= unfinished & (waiting.mask > 0)
         labelled = np.pad(labelled, ((0, len(labels) - len(labelled)), (0, 0)))
         labelled[labels > 0] = labels[labels > 0] + before
-        cut = len(np.setdiff1d(labels[-1], [0])) if each.is_cut else 0
-        yield Finished(each.top, labels, class_of, before, cut, labelled[: each.rows])
-        labelled = labelled[each.rows :]
+        top, rows = waiting.top, waiting.keep(goes_on)
+        yield Finished(top, labels, class_of, before, cut, labelled[:rows])
+        labelled = labelled[rows:]
         before += int(labels.max(initial=0))
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Rows of the mask with only those connected parts of it that are complete in them.
+def _radii(mask: Bands, width: int, classes: int, settings: ObjectSettings) -> list[float | None]:
+    """Return the median radius of the connected parts of each class, or of the foreground; see `separation.radii`."""
+    numbers = range(1, max(1, classes) + 1)
+    found: dict[int, list[np.ndarray]] = {number: [np.empty(0)] for number in numbers}
+    waiting = _Waiting(mask, width)
+    while waiting.read():
+        goes_on, _ = waiting.goes_on()
+        part = np.where(goes_on, 0, waiting.mask)
+        for number in numbers:
+            found[number].append(radii(part == number if classes else part > 0, settings))
+        waiting.keep(goes_on)
+    of_all = [np.concatenate(own) for own in found.values()]
+    return [float(np.median(own)) if len(own) else None for own in of_all]
+
+
+def _put_back(labels: np.ndarray, class_of: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...], int, np.ndarray]:
+    """Take out the objects that reach the last row, because they may go on below it.
+
+    An object that fills more than half of the rows stays, and is cut.
+
+    Returns:
+        The other objects, the number of the class of each, how many are cut, and the pixels that were taken out.
+    """
+    reaching = np.setdiff1d(labels[-1], [0])
+    boxes = ndimage.find_objects(labels)
+    tops = np.array([boxes[number - 1][0].start for number in reaching], int)
+    taken = reaching[tops > len(labels) // 2]
+    unfinished = np.isin(labels, taken)
+    stay = np.setdiff1d(np.arange(1, int(labels.max(initial=0)) + 1), taken)
+    numbers = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    numbers[stay] = np.arange(1, len(stay) + 1)
+    of_class = tuple(class_of[number - 1] for number in stay) if class_of else ()
+    return numbers[labels], of_class, len(reaching) - len(taken), unfinished
+
+
+class _Waiting:
+    """The rows of a mask that have been read and are not finished.
 
     Args:
-        top: First of these rows; it is empty, as long as it is not the first row of the image.
-        mask: The rows.
-        rows: Number of rows, from the first on, in which nothing is missing; the next part begins below them.
-        is_cut: Whether what reaches the last row goes on below.
+        mask: Function that yields the mask in bands.
+        width: W, width of the image, px.
+
+    Attributes:
+        mask: These rows, without what was finished. The first row is empty if it is not the first one of the image.
+        top: First of these rows.
     """
 
-    top: int
-    mask: np.ndarray
-    rows: int
-    is_cut: bool
+    def __init__(self, mask: Bands, width: int) -> None:
+        self._bands = mask(max(1, AT_ONCE // width))
+        self._following = next(self._bands, None)
+        self.mask, self.top = np.empty((0, width), np.uint8), 0
 
+    def read(self) -> bool:
+        """Read the next band; return False if there is none."""
+        if self._following is None:
+            return False
+        self.mask = np.concatenate([self.mask, self._following])
+        self._following = next(self._bands, None)
+        return True
 
-def _complete(mask: Bands, width: int) -> Iterator[_Part]:
-    """Yield the mask in parts; each connected part of the foreground is in one of them."""
-    bands = mask(max(1, AT_ONCE // width))
-    waiting, top = next(bands), 0
-    for following in chain(bands, [None]):
-        parts, count = ndimage.label(waiting, CORNERS_TOO)
-        is_cut = following is not None and waiting.size > MOST
-        is_open = np.zeros(count + 1, bool)
-        if following is not None and not is_cut:
-            is_open[parts[-1]] = True
-            is_open[0] = False
-        left = is_open[parts]
-        first_open = np.flatnonzero(left.any(axis=1))[:1]
-        if following is None:
-            rows = len(waiting)
-        else:
-            rows = max(0, int(first_open[0]) - 1) if len(first_open) else len(waiting) - 1
-        yield _Part(top, np.where(left, 0, waiting), rows, is_cut)
-        if following is not None:
-            waiting = np.concatenate([np.where(left, waiting, 0)[rows:], following])
-            top += rows
+    def goes_on(self) -> tuple[np.ndarray, bool]:
+        """Return the pixels, h W, of the connected parts that may go on below, and whether too many wait already.
+
+        In that case none of them is waited for.
+        """
+        is_full = self._following is not None and self.mask.size > MOST
+        if self._following is None or is_full:
+            return np.zeros(self.mask.shape, bool), is_full
+        parts, count = ndimage.label(self.mask, CORNERS_TOO)
+        reaches = np.zeros(count + 1, bool)
+        reaches[parts[-1]] = True
+        reaches[0] = False
+        return reaches[parts], False
+
+    def keep(self, pixels: np.ndarray) -> int:
+        """Wait for these pixels only, h W, and return the number of rows in which nothing is missing any more."""
+        occupied = np.flatnonzero(pixels.any(axis=1))
+        rows = len(pixels)
+        if self._following is not None:
+            rows = max(0, int(occupied[0]) - 1) if len(occupied) else rows - 1
+        self.mask = np.where(pixels, self.mask, 0)[rows:]
+        self.top += rows
+        return rows

@@ -65,6 +65,22 @@ def test_few_rows_wait_where_objects_are_small(monkeypatch):
     assert labels.max() == 50
 
 
+def test_a_layer_without_gaps_is_not_cut_where_memory_ends(monkeypatch):
+    """Cells that all touch are one connected part, from the first row to the last."""
+    monkeypatch.setattr(in_bands, "AT_ONCE", 20 * 90)
+    monkeypatch.setattr(in_bands, "MOST", 100 * 90)
+    rows, columns = np.mgrid[:600, :90]
+    mask = ((rows % 15 - 7) ** 2 + (columns % 15 - 7) ** 2 < 8.2**2).astype(np.uint8)  # each touches four others
+    assert ndimage.label(mask)[1] == 1
+    labels, parts = together(mask)
+    whole, _ = separated_classes(mask, 0, NOT_LEARNED)
+    assert whole.max() == 40 * 6
+    assert not any(part.cut for part in parts)
+    assert len(parts) > 5
+    same = sum(len(np.unique(labels[whole == number])) == 1 for number in range(1, whole.max() + 1))
+    assert (labels.max(), same > 0.95 * whole.max()) == (whole.max(), True)
+
+
 def test_an_object_that_is_too_tall_for_memory_is_cut_and_counted(monkeypatch):
     monkeypatch.setattr(in_bands, "AT_ONCE", 10 * 30)
     monkeypatch.setattr(in_bands, "MOST", 100 * 30)
