@@ -6,7 +6,7 @@ and Lantuejoul 1979; Vincent and Soille 1991), with markers at maxima of a minim
 
 # H W  rows and columns, px
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,8 +72,8 @@ def separated(mask: np.ndarray, settings: ObjectSettings, radius: float | None =
     if not count:
         return components.astype(np.int32)
     if radius is None:
-        radius = float(np.median(ndimage.maximum(distance, components, range(1, count + 1))))
-    maxima = h_maxima(distance, max(LEAST_DEPTH, DEPTH * radius)).astype(bool) & clean
+        radius = float(np.median(_largest(distance, components)))
+    maxima = _maxima(distance, components, max(LEAST_DEPTH, DEPTH * radius))
     unmarked = np.ones(count + 1, bool)
     unmarked[components[maxima]] = False  # Objects that are so small that they have no maximum of this depth.
     markers, _ = ndimage.label(maxima | (unmarked[components] & clean), np.ones((3, 3)))
@@ -83,8 +83,8 @@ def separated(mask: np.ndarray, settings: ObjectSettings, radius: float | None =
 
 def radii(mask: np.ndarray, settings: ObjectSettings) -> np.ndarray:
     """Return the largest distance to the background in each connected part of a mask, px; see `separated`."""
-    _, components, count, distance = _measured(mask, settings)
-    return np.asarray(ndimage.maximum(distance, components, range(1, count + 1)), float)
+    _, components, _, distance = _measured(mask, settings)
+    return _largest(distance, components)
 
 
 def separated_classes(
@@ -125,6 +125,29 @@ def _measured(mask: np.ndarray, settings: ObjectSettings) -> tuple[np.ndarray, n
     # An object that the border of the image cuts is as wide there as beside it.
     distance = ndimage.distance_transform_edt(np.pad(clean, 1, mode="edge"))[1:-1, 1:-1]
     return clean, components, count, ndimage.gaussian_filter(distance, SMOOTHING) * clean
+
+
+def _largest(distance: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Return the largest distance in each connected part."""
+    return np.array([part.max() for _, part in _parts(distance, components)], float)
+
+
+def _maxima(distance: np.ndarray, components: np.ndarray, depth: float) -> np.ndarray:
+    """Return the maxima of the distance that are at least so deep, H W, bool.
+
+    Each connected part is looked at alone, because the time grows faster than the number of pixels.
+    """
+    maxima = np.zeros(distance.shape, bool)
+    for box, part in _parts(distance, components):
+        if part.max() >= depth:
+            maxima[box] |= h_maxima(np.pad(part, 1), depth)[1:-1, 1:-1].astype(bool) & (part > 0)
+    return maxima
+
+
+def _parts(distance: np.ndarray, components: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Yield the box of each connected part, and the distances in it, 0 outside the part."""
+    for number, box in enumerate(ndimage.find_objects(components), start=1):
+        yield box, np.where(components[box] == number, distance[box], 0)
 
 
 def _without_specks(labels: np.ndarray, smallest: int) -> np.ndarray:
