@@ -37,6 +37,10 @@ class PromptFreeSam(nn.Module):
         mask_token: Index of the one of SAM's four masks that is the output, see `sam.mask_decoder`.
         tiling: Rule by which images are cut into tiles. By default the network sees whole images, as in SAM.
         background_token: Index of the mask for the background, or None.
+
+    Attributes:
+        activation_checkpointing: Whether training steps of a tuned encoder keep less in memory, see
+            `sam.image_encoder.encode`.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class PromptFreeSam(nn.Module):
         self.mask_token = mask_token
         self.tiling = tiling
         self.background_token = background_token
+        self.activation_checkpointing = False
 
     @property
     def classes(self) -> int:
@@ -82,7 +87,8 @@ class PromptFreeSam(nn.Module):
         """Return features, B 256 G G, of images that `sam.preprocess` has normalised and padded."""
         if self.encoder_is_frozen:
             return encode_frozen(self.sam.image_encoder, images_B3SS)
-        return encode_tuned(self.sam.image_encoder, images_B3SS, self.encoder_prompts)
+        checkpointing = self.activation_checkpointing and torch.is_grad_enabled()
+        return encode_tuned(self.sam.image_encoder, images_B3SS, self.encoder_prompts, checkpointing)
 
     def decode(self, features_B256GG: Tensor) -> Tensor:
         """Return mask logits, B 4G 4G, above 0 is foreground; or B C 4G 4G, see `class_probabilities`."""

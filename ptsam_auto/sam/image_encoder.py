@@ -3,14 +3,18 @@
 # B images  W windows  N patches of a window (its side n)  P prompts  L layers  D width  H heads  C = D / H
 # S input side, px  G patches per side
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ptsam_auto.sam.attention import attend
 from ptsam_auto.sam.precision import lower_precision
 from ptsam_auto.sam.published import (
     EncoderAttention,
+    EncoderBlock,
     ImageEncoderViT,
     get_rel_pos,
     window_partition,
@@ -19,7 +23,12 @@ from ptsam_auto.sam.published import (
 from ptsam_auto.sam.tiny_vit import TinyVit
 
 
-def encode(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD: Tensor | None = None) -> Tensor:
+def encode(
+    encoder: ImageEncoderViT | TinyVit,
+    images_B3SS: Tensor,
+    prompts_LPD: Tensor | None = None,
+    activation_checkpointing: bool = False,
+) -> Tensor:
     """Return image features, B 256 G G; without prompts they are the same as those of `encoder(images)`.
 
     A layer's prompts are added to each of its windows (a global block is one large window) and removed after the
@@ -34,21 +43,15 @@ def encode(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD:
         images_B3SS: Normalised and padded images, see `preprocess`.
         prompts_LPD: One set of prompts per layer, or None for no prompts. For TinyViT their shape is P V, see
             `TinyVit.forward`.
+        activation_checkpointing: Whether each block is computed again in the backward pass, so that only its input is
+            kept in memory until then.
     """
     if isinstance(encoder, TinyVit):
-        return encoder(images_B3SS, prompts_LPD)
+        return encoder(images_B3SS, prompts_LPD, activation_checkpointing)
     x_BGGD = encoder.patch_embed(images_B3SS) + encoder.pos_embed
+    run = partial(checkpoint, _block, use_reentrant=False) if activation_checkpointing else _block
     for layer, block in enumerate(encoder.blocks):
-        prompts_PD = None if prompts_LPD is None else block.norm1(prompts_LPD[layer])
-        normed = block.norm1(x_BGGD)
-        if block.window_size > 0:
-            windows, padded = window_partition(normed, block.window_size)
-            attended = _attend(block.attn, windows, prompts_PD)
-            attended = window_unpartition(attended, block.window_size, padded, normed.shape[1:3])
-        else:
-            attended = _attend(block.attn, normed, prompts_PD)
-        x_BGGD = x_BGGD + attended
-        x_BGGD = x_BGGD + block.mlp(block.norm2(x_BGGD))
+        x_BGGD = run(block, x_BGGD, None if prompts_LPD is None else prompts_LPD[layer])
     return encoder.neck(x_BGGD.permute(0, 3, 1, 2))
 
 
@@ -66,7 +69,12 @@ def encode_frozen(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor) -> Te
         return encode(encoder, images_B3SS).float()
 
 
-def encode_tuned(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompts_LPD: Tensor | None) -> Tensor:
+def encode_tuned(
+    encoder: ImageEncoderViT | TinyVit,
+    images_B3SS: Tensor,
+    prompts_LPD: Tensor | None,
+    activation_checkpointing: bool = False,
+) -> Tensor:
     """Return image features, B 256 G G, float32, with the gradients of the learned parts of the encoder.
 
     The precision is that of `lower_precision`.
@@ -75,9 +83,23 @@ def encode_tuned(encoder: ImageEncoderViT | TinyVit, images_B3SS: Tensor, prompt
         encoder: Encoder, see `encode`; it may have LoRA.
         images_B3SS: Normalised and padded images, see `preprocess`.
         prompts_LPD: Deep prompts, see `encode`, or None.
+        activation_checkpointing: See `encode`.
     """
     with lower_precision(encoder, images_B3SS.device):
-        return encode(encoder, images_B3SS, prompts_LPD).float()
+        return encode(encoder, images_B3SS, prompts_LPD, activation_checkpointing).float()
+
+
+def _block(block: EncoderBlock, x_BGGD: Tensor, prompts_PD: Tensor | None) -> Tensor:
+    """Return the patches after a block."""
+    normed, normed_prompts = block.norm1(x_BGGD), None if prompts_PD is None else block.norm1(prompts_PD)
+    if block.window_size > 0:
+        windows, padded = window_partition(normed, block.window_size)
+        attended = _attend(block.attn, windows, normed_prompts)
+        attended = window_unpartition(attended, block.window_size, padded, normed.shape[1:3])
+    else:
+        attended = _attend(block.attn, normed, normed_prompts)
+    x_BGGD = x_BGGD + attended
+    return x_BGGD + block.mlp(block.norm2(x_BGGD))
 
 
 def _attend(attention: EncoderAttention, x_WnnD: Tensor, prompts_PD: Tensor | None) -> Tensor:

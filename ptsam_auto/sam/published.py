@@ -40,12 +40,14 @@ from segment_anything.modeling import (  # noqa: E402
 )
 from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
 from segment_anything.modeling.image_encoder import Attention as EncoderAttention  # noqa: E402
+from segment_anything.modeling.image_encoder import Block as EncoderBlock  # noqa: E402
 from segment_anything.modeling.image_encoder import get_rel_pos, window_partition, window_unpartition  # noqa: E402
 from segment_anything.modeling.transformer import Attention as DecoderAttention  # noqa: E402
 
 __all__ = [
     "DecoderAttention",
     "EncoderAttention",
+    "EncoderBlock",
     "ImageEncoderViT",
     "LayerNorm2d",
     "MaskDecoder",

@@ -11,11 +11,13 @@ allocator keeps between two passes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ptsam_auto.sam.attention import attend
 from ptsam_auto.sam.pixels import Pixels
@@ -122,7 +124,9 @@ class TinyVit(nn.Module):
             LayerNorm2d(out_channels),
         )
 
-    def forward(self, images_B3SS: Tensor, prompts_PV: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images_B3SS: Tensor, prompts_PV: Tensor | None = None, activation_checkpointing: bool = False
+    ) -> Tensor:
         """Return image features, B 256 G G.
 
         Deep prompts are added to every window of every attention block as additional keys and values, and are removed
@@ -137,13 +141,14 @@ class TinyVit(nn.Module):
         Args:
             images_B3SS: Normalised and padded images, see `preprocess`.
             prompts_PV: P prompts for each block, concatenated over the blocks, or None for no prompts.
+            activation_checkpointing: See `image_encoder.encode`.
         """
-        if _all_at_once(images_B3SS):
-            return self._encode(images_B3SS, prompts_PV)
         # One image at a time: its matrices already use a core fully, and those of four images do not fit into a cache.
-        return torch.cat([self._encode(image_1, prompts_PV) for image_1 in images_B3SS.split(1)])
+        batches = [images_B3SS] if _all_at_once(images_B3SS) else images_B3SS.split(1)
+        features = [self._encode(batch, prompts_PV, activation_checkpointing) for batch in batches]
+        return features[0] if len(features) == 1 else torch.cat(features)
 
-    def _encode(self, images_B3SS: Tensor, prompts_PV: Tensor | None) -> Tensor:
+    def _encode(self, images_B3SS: Tensor, prompts_PV: Tensor | None, activation_checkpointing: bool) -> Tensor:
         x_BDhw = images_B3SS.contiguous(memory_format=torch.channels_last)
         x_BDhw = self.stem[1](F.gelu(self.stem[0](x_BDhw)))
         x_BhwD = x_BDhw.permute(0, 2, 3, 1)
@@ -152,7 +157,8 @@ class TinyVit(nn.Module):
         widths = self.architecture.block_widths
         prompts = [None] * len(self.blocks) if prompts_PV is None else prompts_PV.split(widths, dim=-1)
         for block, prompts_PD in zip(self.blocks, prompts, strict=True):
-            x_BhwD = block(x_BhwD, prompts_PD)
+            run = partial(checkpoint, block, use_reentrant=False) if activation_checkpointing else block
+            x_BhwD = run(x_BhwD, prompts_PD)
         # Features are stored channels first.
         return self.neck(x_BhwD.permute(0, 3, 1, 2)).contiguous()
 

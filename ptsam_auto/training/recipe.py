@@ -22,6 +22,8 @@ class Recipe:
             "input" is that of the network's input. The paper does not say which.
         views: Number of augmented views per training image that are encoded once and used in rotation. 0 makes new
             views in every step, as the paper does, and is the only choice if the encoder is tuned.
+        activation_checkpointing: Whether each block of a tuned encoder is computed again in the backward pass. A step
+            needs less memory and takes longer; the results are the same.
 
     Raises:
         ConfigError: A value is outside its range.
@@ -36,6 +38,7 @@ class Recipe:
     cross_entropy_weight: float = 0.2
     loss_size: str = "decoder"
     views: int = 0
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps_per_epoch", "batch_size"):

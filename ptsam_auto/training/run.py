@@ -84,6 +84,7 @@ class Run:
         sam, method = job.backbone.sam.to(device), job.settings.method
         self.scale = job.scale or scale_of(method.tiles, method.scale, job.pairs, sam.image_encoder.img_size)
         self.model = sam_methods.build(sam, method, job.seed, self.scale.tiling, job.classes)
+        self.model.activation_checkpointing = recipe.activation_checkpointing
         self.curve: list[EpochReport] = []
         self._training = loop.start(self.model, recipe)
         self.group = group

@@ -60,7 +60,7 @@ class Settings:
         return {f"{part}.{name}": value for part, group in asdict(self).items() for name, value in group.items()}
 
 
-TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
+TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def types(method: str = "ptsam") -> dict[str, type]:

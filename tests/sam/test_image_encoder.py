@@ -6,6 +6,8 @@ import torch
 from benchmarks.plain import inserted
 from ptsam_auto.sam import checkpoint, precision
 from ptsam_auto.sam.image_encoder import encode, encode_frozen, encode_tuned
+from ptsam_auto.sam.tiny_vit import TinyVit
+from tests.sam.published import TOY_TINY
 from tests.toys import toy_sam
 
 
@@ -62,6 +64,30 @@ def test_cheap_prompts_equal_naive_insertion_in_values_and_gradients(encoder):
     (ours * weight).sum().backward()
     (theirs * weight).sum().backward()
     torch.testing.assert_close(cheap.grad, plain.grad, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sam", "tiny_vit"])
+def test_a_step_that_computes_its_blocks_again_keeps_less_and_has_the_same_gradients(kind):
+    encoder = toy_sam().image_encoder if kind == "sam" else TinyVit(TOY_TINY, 256)
+    shape = (2, 3, 24) if kind == "sam" else (3, sum(TOY_TINY.block_widths))
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, encoder.img_size, encoder.img_size)
+    prompts, kept, gradients = torch.randn(shape, requires_grad=True), [], []
+    for checkpointing in (False, True):
+        sizes = []
+
+        def keep(tensor, sizes=sizes):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            features = encode_tuned(encoder, images, prompts, checkpointing)
+        features.square().mean().backward()
+        kept.append(sum(sizes))
+        gradients.append(prompts.grad)
+        prompts.grad = None
+    assert kept[1] < kept[0]
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-7, rtol=1e-5)
 
 
 def test_gradients_reach_the_prompts_of_every_layer(encoder):
