@@ -5,11 +5,11 @@ steps, such as one with deep prompts, needs a larger fraction. If that takes too
 folds are run, or a single one, so that every member is looked at. Then those that can still win, alone or as a part of
 a mixture, are cross-fitted with all their steps, or with the largest fraction that the budget allows for all of them,
 so that they are compared as equals; or at least the other folds are run. The choice is made by `portfolio.selection`
-among those with all folds, and the chosen members are trained on all images. A mixture has to be better than its best
-member even if that had the steps of all of them.
+among those with all folds, and the chosen members are trained on all images.
 
-Members are compared with the steps that the budget allows them on all images, not with those of the cross-fitting: what
-more steps are worth was measured on other datasets, and one that learns late would look worse than it will be.
+Members and mixtures are compared with the steps that the rest of the budget allows them on all images, not with those
+of the cross-fitting: what more steps are worth was measured on other datasets, one that learns late would look worse
+than it will be, and the members of a mixture share the time.
 """
 
 # K folds
@@ -35,7 +35,7 @@ from ptsam_auto.methods.model import Model
 from ptsam_auto.metrics.classes import decided
 from ptsam_auto.portfolio.cost import shortened
 from ptsam_auto.portfolio.estimates import Estimates
-from ptsam_auto.portfolio.selection import WORTH, Image, Selection, select, standard_error, with_more_steps
+from ptsam_auto.portfolio.selection import Image, Selection, select, standard_error, with_more_steps
 from ptsam_auto.portfolio.task import Candidate, Task, Trial
 from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.specialist.expected import NONE_MISSING, Expected, MoreSteps, expectation
@@ -50,6 +50,7 @@ LARGEST_SHARE, SMALLEST_SHARE = 0.25, 0.1  # fraction of a member's steps in tha
 FEWEST_STEPS = 40  # A look has at least so many; fewer say nothing about a member.
 LEAST_GROWTH = 1.5  # A second look has at least so many times the steps of the first.
 CLEARLY_WORSE = 2.0  # standard errors behind the best, after which a member is not looked at again
+MOST_SECONDS = 1e9  # where the time has no limit
 PLAN_FILE = "plan.json"
 
 
@@ -111,9 +112,21 @@ class _Course:
     folds: int  # number of folds in the first look
     trials: tuple[Trial, ...] = ()
     second: float | None = None  # smallest fraction of the steps in the second look, at those that can still win
-    # Of each finalist, see `selection.select`; it depends on the time that was left, and is decided with the shares.
-    growth: tuple[float, ...] = ()
-    shares: tuple[float, ...] = ()  # of the final trainings
+    left: float | None = None  # seconds for the final trainings, when the choice was made
+    needed: tuple[float, ...] = ()  # seconds of a final training of each finalist with all its steps, as estimated then
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """What there is for the final trainings.
+
+    Args:
+        left: Seconds.
+        needed: Seconds that the training of each candidate needs with all its steps.
+    """
+
+    left: float
+    needed: dict[int, float]
 
 
 class Chooser:
@@ -149,7 +162,7 @@ class Chooser:
         with self._bar() as update:
             self._run(self._course.trials, update)
             # Once the final trainings have begun, the choice is made, even if the budget is larger now.
-            while not self._course.shares and (following := self._next()):
+            while self._course.left is None and (following := self._next()):
                 self._decide(replace(self._course, trials=(*self._course.trials, *following)))
                 self._run(following, update)
         return self._chosen()
@@ -251,7 +264,7 @@ class Chooser:
 
         If not even the smallest useful one does, it is that of the best candidate alone, or 0.
         """
-        weights = self._selected(self._looked_at, self._growth(self._looked_at)).weights
+        weights = self._selected(self._looked_at, self._rest(self._looked_at)).weights
         mixture = [index for index, weight in zip(self._looked_at, weights, strict=True) if weight]
         first = self._course.share
         shares = [*map(float, np.linspace(1.0, LEAST_GROWTH * first, 20))]
@@ -299,7 +312,7 @@ class Chooser:
         """Return the candidates that can still win, alone or in a mixture; the best first."""
         tried, dice = self._dice()
         best = dice[int(dice.mean(axis=1).argmax())]
-        in_mixture = self._selected(tried, self._growth(tried)).best_weights
+        in_mixture = self._selected(tried, self._rest(tried)).best_weights
         near = [
             (best - row).mean() <= CLEARLY_WORSE * standard_error(best - row) or weight > 0
             for row, weight in zip(dice, in_mixture, strict=True)
@@ -312,37 +325,44 @@ class Chooser:
         tried = self._looked_at
         images = self._compared(tried)
         dice = np.array([[self._best_of(index)[1].score(image).dice for image in images] for index in tried])
-        return tried, np.array([with_more_steps(*both) for both in zip(dice, self._growth(tried), strict=True)])
+        growth = self._growth_alone(tried, self._rest(tried))
+        return tried, np.array([with_more_steps(*both) for both in zip(dice, growth, strict=True)])
 
-    def _growth(self, indices: Sequence[int]) -> list[float]:
-        """Return what the steps that the budget allows each candidate alone will change: see `selection.select`.
+    def _rest(self, indices: Sequence[int]) -> _Rest:
+        """Return what there is for the final trainings now."""
+        return _Rest(
+            min(MOST_SECONDS, max(0.0, self._remaining)),
+            {index: self._estimates.of_final(index, 1.0) for index in indices},
+        )
 
-        It is 0 for all of them if it is not known of one.
+    def _growth(self, chosen: Sequence[tuple[int, float]], rest: _Rest) -> float:
+        """Return what the steps will change that the time allows the candidates of a mixture: see `selection.select`.
+
+        It is 0 if that is not known of one of the candidates that there is time for.
         """
-        if any(self._candidates[index].doubling is None for index in indices):
-            return [0.0] * len(indices)
-        alone = [[(index, 1.0)] for index in indices]
-        return [self._missing_steps(chosen, self._final_shares(chosen)).mean for chosen in alone]
+        if any(self._candidates[index].doubling is None for index in rest.needed):
+            return 0.0
+        return self._missing_steps(chosen, self._final_shares(chosen, rest)).mean
+
+    def _growth_alone(self, indices: Sequence[int], rest: _Rest) -> list[float]:
+        return [self._growth([(index, 1.0)], rest) for index in indices]
 
     def _chosen(self) -> Choice:
         finalists = self._finalists()
-        growth = self._course.growth or tuple(self._growth(finalists))
-        selection = self._selected(finalists, growth)
-        mixture = [(index, weight) for index, weight in zip(finalists, selection.weights, strict=True) if weight]
-        alone = [(finalists[selection.single], 1.0)]
-        if not self._course.shares:
-            shares = self._final_shares(mixture)
-            if len(mixture) > 1 and not self._is_worth_its_steps(mixture, shares, alone, selection):
-                shares = self._final_shares(alone)
-            self._decide(replace(self._course, growth=growth, shares=shares))
-        chosen = mixture if len(self._course.shares) == len(mixture) else alone
+        if self._course.left is None:
+            now = self._rest(finalists)
+            self._decide(replace(self._course, left=now.left, needed=tuple(now.needed.values())))
+        rest = self._rest_of_choice(finalists)
+        selection = self._selected(finalists, rest)
+        chosen = [(index, weight) for index, weight in zip(finalists, selection.weights, strict=True) if weight]
+        shares = self._final_shares(chosen, rest)
         scores = self._mixed_scores(chosen)
-        missing = self._missing_steps(chosen, self._course.shares)
+        missing = self._missing_steps(chosen, shares)
         several = len(self._candidates) > 1
         return Choice(
             candidates=tuple(index for index, _ in chosen),
             weights=tuple(weight for _, weight in chosen),
-            shares=self._course.shares,
+            shares=shares,
             scores=scores,
             images=self._best_of(chosen[0][0])[1].images,
             expected=expectation(_measured(scores).tolist(), selection.candidates, missing),
@@ -352,18 +372,10 @@ class Chooser:
             skipped=self._skipped(),
         )
 
-    def _is_worth_its_steps(
-        self,
-        mixture: Sequence[tuple[int, float]],
-        shares: Sequence[float],
-        alone: Sequence[tuple[int, float]],
-        selection: Selection,
-    ) -> bool:
-        """Return whether a mixture is better than the best single member with the steps that the budget then allows."""
-        mixed, single = 1 - np.mean(selection.dice), 1 - np.mean(selection.dice_alone)
-        of_mixture = mixed * math.exp(self._missing_steps(mixture, shares).mean)
-        of_single = single * math.exp(self._missing_steps(alone, self._final_shares(alone)).mean)
-        return bool(of_single - of_mixture > WORTH)
+    def _rest_of_choice(self, finalists: Sequence[int]) -> _Rest:
+        """Return what there was for the final trainings when the choice was made."""
+        assert self._course.left is not None
+        return _Rest(self._course.left, dict(zip(finalists, self._course.needed, strict=True)))
 
     def _missing_steps(self, chosen: Sequence[tuple[int, float]], shares: Sequence[float]) -> MoreSteps:
         """Return what the steps are worth that the final trainings have and the cross-fits had not."""
@@ -389,32 +401,34 @@ class Chooser:
         common = sorted(set.intersection(*(set(result.images) for result in results)))
         return [image for image in common if not results[0].score(image).blank] or common
 
-    def _final_shares(self, chosen: Sequence[tuple[int, float]]) -> tuple[float, ...]:
-        """Return the fraction of its steps with which each candidate is trained: all, if the budget allows it.
+    def _final_shares(self, chosen: Sequence[tuple[int, float]], rest: _Rest) -> tuple[float, ...]:
+        """Return the fraction of its steps with which each candidate is trained: all, if the time allows it.
 
         Candidates that need less than their part of the time have all steps; the others share what they leave. It is
         never less than in the cross-fit that chose it, even if the budget is spent.
         """
-        if len(self._candidates) == 1 or self._task.seconds is None:
+        if len(self._candidates) == 1:
             return (1.0,) * len(chosen)
-        needed = {index: self._estimates.of_final(index, 1.0) for index, _ in chosen}
-        waiting, remaining = sorted(needed, key=lambda index: needed[index]), max(0.0, self._remaining)
+        waiting, left = sorted((index for index, _ in chosen), key=lambda index: rest.needed[index]), rest.left
         shares = dict.fromkeys(waiting, 1.0)
-        while waiting and needed[waiting[0]] <= remaining / len(waiting):
-            remaining -= needed[waiting.pop(0)]
+        while waiting and rest.needed[waiting[0]] <= left / len(waiting):
+            left -= rest.needed[waiting.pop(0)]
         if waiting:
-            affordable = remaining / sum(needed[index] for index in waiting)
-            shares |= dict.fromkeys(waiting, affordable)
+            shares |= dict.fromkeys(waiting, left / sum(rest.needed[index] for index in waiting))
         return tuple(max(shares[index], self._best_of(index)[0].share) for index, _ in chosen)
 
-    def _selected(self, indices: Sequence[int], growth: Sequence[float]) -> Selection:
-        """Choose among some candidates by their best cross-fits, and by what more steps will change."""
+    def _selected(self, indices: Sequence[int], rest: _Rest) -> Selection:
+        """Choose among some candidates by their best cross-fits, and by what the steps will change that are left."""
         results = [self._best_of(index)[1] for index in indices]
         images = []
         for number in self._compared(indices):
             sample, maps = self._task.pairs[number].load(), [result.probability(number) for result in results]
             images.append(Image.of(maps, sample.mask, sample.ignored_pixels))
         costs = [self._estimates.per_image(index) for index in indices] if len(indices) > 1 else [0.0]
+
+        def growth(weights: np.ndarray) -> float:
+            return self._growth([(index, float(w)) for index, w in zip(indices, weights, strict=True) if w], rest)
+
         return select(images, costs, growth)
 
     def _mixed_scores(self, chosen: Sequence[tuple[int, float]]) -> Scores:
@@ -436,7 +450,9 @@ class Chooser:
         return trial, self._results[trial]
 
     def _tried(self) -> tuple[Tried, ...]:
-        growth = dict(zip(self._finalists(), self._course.growth, strict=True)) if self._course.growth else {}
+        finalists, growth = self._finalists() if self._course.left is not None else [], {}
+        if finalists:
+            growth = dict(zip(finalists, self._growth_alone(finalists, self._rest_of_choice(finalists)), strict=True))
         tried = []
         for index in self._looked_at:
             trial, best = self._best_of(index)

@@ -58,7 +58,6 @@ class Selection:
         best_weights: Weights of the mixture with the best mean Dice, whether or not it is clearly better.
         dice: Cross-fitted Dice of each image with these weights.
         single: Index of the best single member.
-        dice_alone: Cross-fitted Dice of each image with the best single member.
         gain: Mean difference between the best mixture and the best single member, Dice, 0 to 1, as they will be.
         standard_error: Standard error of this difference, paired over the images.
         candidates: Dice of each image for everything that was compared, as it will be: the single members, then the
@@ -69,26 +68,26 @@ class Selection:
     best_weights: tuple[float, ...]
     dice: tuple[float, ...]
     single: int
-    dice_alone: tuple[float, ...]
     gain: float
     standard_error: float
     candidates: tuple[tuple[float, ...], ...]
 
 
-def select(images: Sequence[Image], costs: Sequence[float], growth: Sequence[float] | None = None) -> Selection:
+def select(
+    images: Sequence[Image], costs: Sequence[float], growth: Callable[[np.ndarray], float] = lambda weights: 0.0
+) -> Selection:
     """Choose weights for the members.
 
     Args:
         images: One or more images with foreground.
         costs: Cost of a prediction with each member, in any unit; among equally good members the cheapest is chosen.
-        growth: Logarithm of the factor by which the error, 1 - Dice, of each member will change with the steps that its
-            cross-fitted models did not have; 0 by default.
+        growth: Function that returns the logarithm of the factor by which the error, 1 - Dice, of a mixture with these
+            weights will change with the steps that its cross-fitted models did not have.
     """
     members = len(costs)
-    of_members = np.zeros(members) if growth is None else np.asarray(growth)
 
     def dice_of(weights: np.ndarray) -> np.ndarray:
-        return with_more_steps(_dice(images, weights), float(weights @ of_members))
+        return with_more_steps(_dice(images, weights), growth(weights))
 
     singles = np.array([dice_of(np.eye(members)[member]) for member in range(members)])
     single = best_single(singles, costs)
@@ -110,7 +109,6 @@ def select(images: Sequence[Image], costs: Sequence[float], growth: Sequence[flo
         best_weights=tuple(map(float, path[best])),
         dice=tuple(map(float, _dice(images, chosen))),
         single=single,
-        dice_alone=tuple(map(float, _dice(images, np.eye(members)[single]))),
         gain=gain,
         standard_error=error,
         candidates=tuple(tuple(map(float, row)) for row in [*singles, *dice_of_path]),

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ptsam_auto.experiment import cross_fit
@@ -75,20 +76,25 @@ def test_members_that_complement_each_other_are_mixed(backbone, start, tmp_path)
     assert len(chooser.train(made)) == 2
 
 
+def _every_second_row_of(sees):
+    return lambda truth: np.where(sees_least(truth) > 0.5, sees(truth), 0.1)
+
+
+@pytest.mark.parametrize(("worth", "members"), [(0.0, 2), (-1.0, 1)])
 def test_a_mixture_that_costs_its_best_member_more_steps_than_it_is_worth_is_not_chosen(
-    backbone, start, tmp_path, monkeypatch
+    backbone, start, tmp_path, worth, members
 ):
-    monkeypatch.setattr(choice, "WORTH", 0.5)
     world = World()
-    candidates = [candidate(backbone, world, "left", sees_left), candidate(backbone, world, "right", sees_right)]
-    for _ in range(2):  # When it goes on, it does not decide anew.
-        chooser = start(candidates, task(tmp_path, seconds=80), world)
-        made = chooser.choose()
-        assert (len(made.candidates), made.weights) == (1, (1.0,))
-        assert made.gain > 0.2, "the mixture would be better"
-        monkeypatch.setattr(choice, "WORTH", 0.0)
-    chooser.train(made)
-    assert world.now <= 80
+    candidates = [
+        replace(candidate(backbone, world, name, sees, price=100), doubling=Doubling(worth, 0.05, 6))
+        for name, sees in (("left", _every_second_row_of(sees_left)), ("right", _every_second_row_of(sees_right)))
+    ]
+    chooser = start(candidates, task(tmp_path, seconds=200), world)
+    made = chooser.choose()
+    assert len(made.candidates) == members
+    assert sum(made.shares) < 2, "there is no time for all steps of both"
+    world.now += 100  # When it goes on, it does not decide anew.
+    assert start(candidates, task(tmp_path, seconds=200), world).choose() == made
 
 
 def test_the_budget_is_kept_and_what_does_not_fit_is_named_with_its_time(backbone, start, tmp_path):
