@@ -40,6 +40,8 @@ from ptsam_auto.png import read_rows, size_of
 LABELS, GEOJSON, IMAGEJ, OME_ZARR = "labels", "geojson", "imagej", "ome-zarr"
 COCO_FILE, SUMMARY = "coco.json", "measurements.html"
 
+Progress = Callable[[int, int, str], None]
+
 
 @dataclass(frozen=True)
 class ObjectResults:
@@ -79,14 +81,13 @@ class ObjectResults:
             yield self.folder / SUMMARY
             yield from table_paths(self.folder)
 
-    def write(
-        self, sources: Sequence[Source], progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> "Written":
+    def write(self, sources: Sequence[Source], progress: Progress = lambda done, total, note: None) -> "Written":
         """Write the results for all images whose masks exist.
 
         Args:
             sources: Images that were predicted.
-            progress: Function that is called with (images done, all images).
+            progress: Function that is called with (images done, all images, note); the note is "" or what share of a
+                large image is done.
 
         Raises:
             OSError: A file cannot be written.
@@ -99,7 +100,7 @@ class ObjectResults:
         for done, source in enumerate(sources, start=1):
             try:
                 size = self.pixel_size or pixel_size_of(source.image.files[0])
-                found = self._write_image(source, size)
+                found = self._write_image(source, size, partial(progress, done - 1, len(sources)))
             except DatasetError as error:
                 what = "; ".join(problem.what for problem in error.problems)
                 problems.append(Problem(source.label, f"its objects are not measured: {what}"))
@@ -112,7 +113,7 @@ class ObjectResults:
             for number, (shape, annotations) in enumerate(zip(found.sizes, found.annotations, strict=True)):
                 name = source.names[number] if len(source.names) > 1 else source.image.files[0].name
                 coco.add(name, shape, annotations)
-            progress(done, len(sources))
+            progress(done, len(sources), "")
         if "coco" in self.exports:
             coco.write(self.folder / COCO_FILE)
         if self.measure:
@@ -120,7 +121,7 @@ class ObjectResults:
             write_summary(self.folder / SUMMARY, objects, images)
         return Written(count, pages_done, unknown, cut, tuple(problems))
 
-    def _write_image(self, source: Source, pixel_size: PixelSize | None) -> "_Found":
+    def _write_image(self, source: Source, pixel_size: PixelSize | None, say: Callable[[str], None]) -> "_Found":
         """Write the files of one image, and return what the files of all images need.
 
         Raises:
@@ -135,7 +136,7 @@ class ObjectResults:
         is_large = size[0] * size[1] >= LARGE
         name, count, found = source_name(source), len(masks), _Found()
         layout = source.image.pages() if count > 1 else Pages()
-        pages = (self._rows(source, page, pixel_size, is_large, found) for page in range(count))
+        pages = (self._rows(source, page, pixel_size, is_large, found, say) for page in range(count))
         path = self._made(LABELS, name, ".tif")
         with ExitStack() as unfinished:
 
@@ -160,7 +161,13 @@ class ObjectResults:
         return found
 
     def _rows(
-        self, source: Source, number: int, pixel_size: PixelSize | None, is_large: bool, found: "_Found"
+        self,
+        source: Source,
+        number: int,
+        pixel_size: PixelSize | None,
+        is_large: bool,
+        found: "_Found",
+        say: Callable[[str], None],
     ) -> Iterator[np.ndarray]:
         """Yield the objects of a page from top to bottom, each band h W, and add them to what is found.
 
@@ -189,6 +196,8 @@ class ObjectResults:
                     annotations += annotations_of(page)
                 if "imagej" in self.exports:
                     found.rois += rois_of(page, number + 1)
+                if is_large:
+                    say(f"{source.names[number]}: {100 * (part.top + len(part.labels)) / height:.0f} %")
                 yield part.rows
         found.objects += objects
         found.sizes.append((height, width))

@@ -124,6 +124,17 @@ def test_a_damaged_mask_is_named_and_costs_no_other_result(tmp_path, large_image
     assert sorted(path.name for path in (out / "ome-zarr").iterdir()) == ["field.ome.zarr"]
 
 
+def test_a_large_image_says_how_much_of_it_is_done(tmp_path, large_images_have_a_pixel):
+    _, out = written(tmp_path / "lab", "tiles")
+    said = []
+    source = source_of(tmp_path / "lab" / "field.tif", ImageReading())
+    ObjectResults(out, ObjectSettings(30, 20)).write([source], lambda *parts: said.append(parts))
+    shares = [float(note.removeprefix("field: ").removesuffix(" %")) for done, _, note in said if not done]
+    assert len(shares) > 5
+    assert shares == sorted(shares)
+    assert (shares[-1], said[-1]) == (100, (1, 1, ""))
+
+
 def test_rows_of_a_mask_are_those_that_were_written(tmp_path):
     mask = blobs(3, (333, 77)) * np.uint8(255)
     write_rows(tmp_path / "a.png", 77, 333, np.array_split(mask, 5), {"key": "value"})
