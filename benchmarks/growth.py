@@ -184,8 +184,8 @@ def draw(found: dict[str, list[Point]], path: Path) -> None:
             ax.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
             ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
             ax.grid(visible=True, which="major", alpha=0.3)
-            ticks = (1, 10, 100) if what == "seconds" else (0.5, 1, 2, 4)
-            ax.set_ylim(ticks[0], 2 * ticks[-1] if what == "seconds" else ticks[-1])
+            ticks = (1, 10, 100, 1000) if what == "seconds" else (0.5, 1, 2, 4)
+            ax.set_ylim(ticks[0], ticks[-1])
             ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             ax.tick_params(axis="y", which="minor", left=False, labelleft=False)
             if column == 0:
