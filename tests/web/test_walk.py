@@ -70,7 +70,7 @@ def test_the_first_walk_ends_with_a_table_of_objects(browser, toy, tmp_path):  #
             page.locator("#fit-state", has_text="cells-specialist is ready").wait_for(timeout=FIT)
             for _ in range(2):
                 number = image_in(page)
-                assert page.locator("#threshold").is_enabled(), "a mask is proposed"
+                page.locator("#threshold:enabled").wait_for()  # A mask is proposed.
                 paint(page, number)
                 done(page)
             page.click("#fit")
