@@ -198,7 +198,7 @@ def test_configurations_on_several_backbones_are_trained_each_on_its_own(ray, tw
     assert [found.record.backbone_of(trial.configuration).weights.name for trial in found.trials] == [toy, other, other]
     on_one, on_other, tuned = found.trials
     assert on_one.rungs[-1].folds != on_other.rungs[-1].folds
-    # Two folds of 10 views in five files, of which four steps of two images draw eight, and of 1 image that is held out.
+    # Two folds of 10 views in five files, of which four steps of two images draw eight, and of 1 image held out.
     assert [(trial.views, trial.encoded) for trial in found.trials] == [(2 * 10, 2 * (10 + 1))] * 2 + [(0, 0)]
     assert on_one.encoding > 0
     assert (tuned.settings["recipe.views"], tuned.settings["method.encoder_prompts"]) == (0, 8)
