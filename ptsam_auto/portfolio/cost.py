@@ -95,7 +95,8 @@ class Cost:
         run = folds if run is None else run
         recipe = shortened(self._recipe, share)
         trained_on = self._images * (folds - 1) // folds
-        new_views = max(0, self.views(share, trained_on) - views_before) * self._images
+        drawn = min(self._images, run * recipe.images_drawn(trained_on))
+        new_views = max(0, self.views(share, trained_on) - views_before) * drawn
         predicted = self._tiles * run / folds * (self._speed.decode + (0 if views_before else self._speed.encode))
         return new_views * self._speed.encode + run * recipe.steps * self._speed.step + predicted
 
