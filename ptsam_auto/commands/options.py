@@ -50,7 +50,7 @@ DeviceOption = Annotated[
 TtaOption = Annotated[
     bool,
     Option(
-        "Average the predictions of all flips and quarter turns of an image (test-time augmentation). It takes eight "
+        "Average the predictions of all flips and quarter turns of each tile (test-time augmentation). It takes eight "
         "times as long.",
         "--tta",
     ),

@@ -111,11 +111,8 @@ def opened(image: ImageFiles, page: int, reading: ImageReading) -> Iterator[Regi
     with ExitStack() as files:
         if len(image.files) == 1:
             with failures_as_problems(path):
-                regions = _of_volume(path, page, reading) if is_volume(path) else None
-                if regions is None and _is_tiff(path):
-                    tiff = files.enter_context(tifffile.TiffFile(path))
-                    regions = _of_tiff(Stack.of(tiff, image.planes or planes_for(path, reading)), page, reading)
-            if regions is not None and regions.prepare():
+                found = _by_rows(path, image.planes or planes_for(path, reading), page, files)
+            if found is not None and (regions := Regions(path, *found, reading)).prepare():
                 yield regions
                 return
         yield image.read(page, reading)
@@ -140,37 +137,38 @@ def _values(parts: Sequence[Callable[[slice], np.ndarray]], rows: slice) -> np.n
 
 def _values_of(path: Path, planes: Planes, page: int, files: ExitStack) -> Callable[[slice], np.ndarray]:
     """Return the function from some rows of a file to their stored values, h W C."""
-    stored: Callable[[slice], Raster] | None = None
     with failures_as_problems(path):
-        if is_volume(path):
-            from ptsam_auto.data.volumes import open_volume
-
-            volume = open_volume(path)
-            stored = partial(volume.raster, page) if volume.rows else None
-        elif _is_tiff(path):
-            stored = _rows_of_tiff(Stack.of(files.enter_context(tifffile.TiffFile(path)), planes), page)
-        if stored is None or stored(slice(0, 1)).orientation != 1:
+        found = _by_rows(path, planes, page, files)
+        if found is None or found[1](slice(0, 1)).orientation != 1:
             whole = decode(path, page, planes=planes).seen()
             return lambda rows: whole[rows]
-    by_rows = stored
+    _, stored = found
 
     def values(rows: slice) -> np.ndarray:
         with failures_as_problems(path):
-            return by_rows(rows).seen()
+            return stored(rows).seen()
 
     return values
 
 
-def _of_volume(path: Path, page: int, reading: ImageReading) -> Regions | None:
-    from ptsam_auto.data.volumes import open_volume
+def _by_rows(
+    path: Path, planes: Planes, page: int, files: ExitStack
+) -> tuple[tuple[int, int], Callable[[slice], Raster]] | None:
+    """Return the size of a page, and the function from some of its rows to what is stored there.
 
-    volume = open_volume(path)
-    return Regions(path, volume.size, partial(volume.raster, page), reading) if volume.rows else None
+    Returns:
+        None if only the whole page can be read.
+    """
+    if is_volume(path):
+        from ptsam_auto.data.volumes import open_volume
 
-
-def _of_tiff(stack: Stack, page: int, reading: ImageReading) -> Regions | None:
+        volume = open_volume(path)
+        return (volume.size, partial(volume.raster, page)) if volume.rows else None
+    if not _is_tiff(path):
+        return None
+    stack = Stack.of(files.enter_context(tifffile.TiffFile(path)), planes)
     stored = _rows_of_tiff(stack, page)
-    return Regions(stack.path, stack.size, stored, reading) if stored else None
+    return (stack.size, stored) if stored else None
 
 
 def _rows_of_tiff(stack: Stack, page: int) -> Callable[[slice], Raster] | None:
@@ -212,8 +210,6 @@ def size_of(image: ImageFiles) -> tuple[int, int] | None:
 
 
 def _is_tiff(path: Path) -> bool:
-    if is_volume(path):
-        return False
     with path.open("rb") as file:
         return file.read(4).startswith(TIFF_STARTS)
 
