@@ -61,6 +61,7 @@ GRID: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lite_medsam-encoder-whole": ("lite_medsam", "encoder", {}),
     "lite_medsam-encoder-tiles-2": ("lite_medsam", "encoder", {"method.tiles": 2}),
     "lite_medsam-encoder-320": ("lite_medsam", "encoder", {"recipe.epochs": 16}),
+    "lite_medsam-encoder-scenes": ("lite_medsam", "encoder", {"method.initial_prompts": "scenes", "recipe.epochs": 16}),
     "lite_medsam-encoder-long": (
         "lite_medsam",
         "encoder",

@@ -119,6 +119,30 @@ def zero_shot(
     typer.echo(text)
 
 
+@app.command()
+def prompts(
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write. A run that was interrupted continues.")],
+    backbone: Annotated[str, typer.Option(help="Backbone, as in ptsam-auto fit.")] = "lite_medsam",
+    steps: Annotated[int, typer.Option(min=20, help="Number of steps, a multiple of 20.")] = 600,
+    rate: Annotated[float, typer.Option(min=0, help="Initial learning rate.")] = 0.02,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes and initial prompts.")] = 0,
+) -> None:
+    """Learn the prompts on rendered scenes at which fit begins (method.initial_prompts=scenes)."""
+    from nano.prompts import About, learn, write
+    from ptsam_auto.sam.checkpoint import load
+    from ptsam_auto.terminal import Terminal
+    from ptsam_auto.training import defaults
+
+    sam, terminal = load(backbone), Terminal()
+    mask_token = defaults.values(sam.family, "encoder")["method.mask_token"]
+    about = About(backbone, sam.sha256, mask_token, steps, rate, seed)
+    checkpoint = out.with_name(f"{out.name}.begun")
+    with terminal.bar("Learning") as update:
+        model = learn(sam, about, checkpoint, update)
+    terminal.say(write(model, about, out))
+    checkpoint.unlink()
+
+
 class Display:
     """A progress bar; in a log, a line every 50 steps."""
 

@@ -1,8 +1,10 @@
 """PTSAM: prompts in the mask decoder, and in every layer of the image encoder (Sec. 3.2)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ptsam_auto.adapt.prompts import new_decoder_prompts, new_encoder_prompts
 from ptsam_auto.errors import ConfigError
@@ -29,6 +31,9 @@ class PTSAMConfig:
             are shown at the same magnification. "relative": every image is cut into the same number of tiles, whatever
             its size, which suits photographs of any resolution.
         prompt_std: Standard deviation of the initial decoder prompts. The paper gives no value.
+        initial_prompts: "random": the prompts begin at random values, as in VPT and the paper. "scenes": they begin at
+            prompts that were learned on rendered scenes for this backbone, see `adapt.learned`; what these do not have
+            (they are 8 and 8) begins at random values. Only if the encoder is tuned.
 
     Raises:
         ConfigError: A value is outside its range.
@@ -39,6 +44,7 @@ class PTSAMConfig:
     encoder_prompts: int = 0
     mask_token: int = 1
     prompt_std: float = 0.1
+    initial_prompts: str = "random"
     tiles: int = 1
     scale: str = "absolute"
 
@@ -51,6 +57,13 @@ class PTSAMConfig:
             )
         if not self.prompt_std > 0:
             raise ConfigError(f"method.prompt_std is {self.prompt_std}; expected a number above 0.")
+        if self.initial_prompts not in ("random", "scenes"):
+            raise ConfigError(f'method.initial_prompts is "{self.initial_prompts}"; expected "random" or "scenes".')
+        if self.initial_prompts == "scenes" and not self.encoder_prompts:
+            raise ConfigError(
+                'method.initial_prompts is "scenes", but method.encoder_prompts is 0; the prompts of the decoder were '
+                "learned with those of the encoder. Expected at least 1 encoder prompt."
+            )
         check_output(self.mask_token, self.tiles, self.scale)
 
     @property
@@ -79,3 +92,12 @@ def build(sam: Sam, config: PTSAMConfig, seed: int, classes: int = 1) -> PromptF
     if config.encoder_prompts:
         encoder_prompts = new_encoder_prompts(sam.image_encoder, config.encoder_prompts, generator).to(device)
     return PromptFreeSam(sam, decoder_prompts, encoder_prompts, config.mask_token)
+
+
+@torch.no_grad()
+def begin_at(model: PromptFreeSam, learned: Mapping[str, Tensor]) -> None:
+    """Set the first prompts of a new model, those of every class alike, to learned ones; see `adapt.learned`."""
+    for name, values in learned.items():
+        parameter = model.trainable()[name]
+        common = min(parameter.shape[-2], values.shape[-2])
+        parameter[..., :common, :] = values[..., :common, :].to(parameter.device)

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from ptsam_auto.adapt.learned import learned_prompts
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.files import json_sha256
 from ptsam_auto.methods import sam_methods
+from ptsam_auto.methods.ptsam import PTSAMConfig, begin_at
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.training import loop, resume
 from ptsam_auto.training.bank import views_for
@@ -84,6 +86,8 @@ class Run:
         sam, method = job.backbone.sam.to(device), job.settings.method
         self.scale = job.scale or scale_of(method.tiles, method.scale, job.pairs, sam.image_encoder.img_size)
         self.model = sam_methods.build(sam, method, job.seed, self.scale.tiling, job.classes)
+        if isinstance(method, PTSAMConfig) and method.initial_prompts == "scenes":
+            begin_at(self.model, learned_prompts(job.backbone))
         self.model.activation_checkpointing = recipe.activation_checkpointing
         self.curve: list[EpochReport] = []
         self._training = loop.start(self.model, recipe)

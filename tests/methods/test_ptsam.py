@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ptsam_auto.errors import ConfigError
-from ptsam_auto.methods.ptsam import PTSAMConfig, build
+from ptsam_auto.methods.ptsam import PTSAMConfig, begin_at, build
 from ptsam_auto.sam.network import ARCHITECTURES
 from ptsam_auto.sam.network import build as build_network
 from ptsam_auto.training.loop import epochs, start
@@ -52,6 +52,20 @@ def test_a_seed_means_the_same_prompts():
     assert not torch.equal(one.decoder_prompts, other.decoder_prompts)
 
 
+@pytest.mark.parametrize(("decoder", "encoder", "classes"), [(8, 8, 1), (3, 2, 1), (10, 9, 1), (8, 8, 2)])
+def test_learned_prompts_are_the_first_ones_of_every_class_and_further_ones_stay_random(decoder, encoder, classes):
+    config = PTSAMConfig(decoder_prompts=decoder, encoder_prompts=encoder)
+    random, model = (build(toy_sam(), config, 0, classes) for _ in range(2))
+    learned = {"decoder_prompts": torch.rand(8, 256), "encoder_prompts": torch.rand(2, 8, 24)}
+    begin_at(model, learned)
+    for name, values in learned.items():
+        found, before = getattr(model, name), getattr(random, name)
+        count = min(found.shape[-2], 8)
+        assert torch.equal(found[..., :count, :], values[..., :count, :].expand_as(found[..., :count, :]))
+        assert torch.equal(found[..., count:, :], before[..., count:, :])
+        assert found.requires_grad
+
+
 def test_only_a_frozen_encoder_counts_as_frozen():
     assert build(toy_sam(), PTSAMConfig(), 0).encoder_is_frozen
     assert not build(toy_sam(), PTSAMConfig(encoder_prompts=1), 0).encoder_is_frozen
@@ -63,6 +77,12 @@ def test_only_a_frozen_encoder_counts_as_frozen():
     ({"mask_token": 4}, "method.mask_token is 4; SAM has four masks, 0 to 3."),
     ({"tiles": 0}, "method.tiles is 0; expected at least 1."),
     ({"prompt_std": 0}, "method.prompt_std is 0; expected a number above 0."),
+    ({"initial_prompts": "zero"}, 'method.initial_prompts is "zero"; expected "random" or "scenes".'),
+    (
+        {"initial_prompts": "scenes"},
+        'method.initial_prompts is "scenes", but method.encoder_prompts is 0; the prompts of the decoder were learned '
+        "with those of the encoder. Expected at least 1 encoder prompt.",
+    ),
 ])  # fmt: skip
 def test_what_is_out_of_range_is_refused(wrong, message):
     with pytest.raises(ConfigError) as error:
