@@ -27,7 +27,9 @@ class Estimates:
         self._costs: dict[int, Cost] = {}
         self._speeds: dict[tuple[object, ...], Speed] = {}
         self._finished: set[Trial] = set()
-        self._estimated = self._needed = 0.0  # of the trials so far
+        # Of the trials of each candidate so far: how long they were estimated to take, and how long they took.
+        self._estimated: dict[int, float] = {}
+        self._needed: dict[int, float] = {}
         self.runner: FoldRunner = task.runner
         if not self._is_worth_its_start():
             self.run_in_this_process()
@@ -39,11 +41,11 @@ class Estimates:
 
     def of_trial(self, trial: Trial) -> float:
         """Return the duration of what is left of a trial."""
-        return self._slowness * self._uncorrected(trial)
+        return self._slowness(trial.candidate) * self._uncorrected(trial)
 
     def of_final(self, candidate: int, share: float) -> float:
         """Return the duration of the training of a candidate on all images with a fraction of its steps."""
-        return self._slowness * self._cost(candidate).final(share, self._views(candidate))
+        return self._slowness(candidate) * self._cost(candidate).final(share, self._views(candidate))
 
     def per_image(self, candidate: int) -> float:
         """Return the duration of a prediction of a typical image."""
@@ -62,14 +64,22 @@ class Estimates:
             seconds: How long they took together, or None if that says nothing, because a part was there before.
         """
         if seconds is not None:
-            self._estimated += sum(map(self._uncorrected, trials))
-            self._needed += seconds
+            estimated = {trial: self._uncorrected(trial) for trial in trials}
+            together = sum(estimated.values())
+            for trial, alone in estimated.items() if together else ():
+                of_it = trial.candidate
+                self._estimated[of_it] = self._estimated.get(of_it, 0.0) + alone
+                self._needed[of_it] = self._needed.get(of_it, 0.0) + seconds * alone / together
         self._finished.update(trials)
 
-    @property
-    def _slowness(self) -> float:
-        """Return how many times as long as estimated the trials took; other programs may run, or memory may be slow."""
-        return min(max(self._needed / self._estimated, FASTEST), SLOWEST) if self._estimated else 1.0
+    def _slowness(self, candidate: int) -> float:
+        """Return how many times as long as estimated the trials of a candidate took, or all if it has none.
+
+        Other programs may run, or memory may be slow, which is worse for some networks than for others.
+        """
+        among = [candidate] if self._estimated.get(candidate) else list(self._estimated)
+        estimated, needed = (sum(of_each[one] for one in among) for of_each in (self._estimated, self._needed))
+        return min(max(needed / estimated, FASTEST), SLOWEST) if estimated else 1.0
 
     def _uncorrected(self, trial: Trial) -> float:
         """Return the duration of what is left of a trial on a machine as fast as it was measured."""
