@@ -127,19 +127,45 @@ def test_colours_are_classes(tmp_path):
     assert np.bincount(masks[0].ravel()).tolist() == [48 * 64 - 375 - 300, 300, 375]
 
 
-def test_a_folder_of_masks_for_each_class(tmp_path):
-    expected = write_images(tmp_path)
-    for number, mask in enumerate(expected):
-        for value, name in ((1, "cell"), (2, "debris")):
-            (tmp_path / "masks" / name).mkdir(parents=True, exist_ok=True)
+def write_class_folders(folder, classes=((1, "cell"), (2, "debris"))):
+    """Write masks/CLASS/NAME.png for the classes that an image shows; return the masks of class numbers."""
+    written = write_images(folder)
+    for number, mask in enumerate(written):
+        for value, name in classes:
+            (folder / "masks" / name).mkdir(parents=True, exist_ok=True)
             if (mask == value).any():
                 picture = Image.fromarray((mask == value).astype(np.uint8) * 255)
-                picture.save(tmp_path / "masks" / name / f"a{number}.png")
+                picture.save(folder / "masks" / name / f"a{number}.png")
+    return written
+
+
+def test_a_folder_of_masks_for_each_class(tmp_path):
+    expected = write_class_folders(tmp_path)
     dataset, masks = read(tmp_path, ReadingOptions())
     assert (dataset.layout, dataset.classes) == ("classes", ("cell", "debris"))
     assert all(np.array_equal(mask, own) for mask, own in zip(masks, expected, strict=True))
     with pytest.raises(DatasetError, match="no class nothing"):
         read_folder(tmp_path, ReadingOptions(categories=("nothing",)))
+
+
+def test_train_and_test_have_the_same_class_numbers_though_one_of_them_lacks_a_class(tmp_path):
+    train = write_class_folders(tmp_path / "train")
+    test = [mask for mask in write_class_folders(tmp_path / "test", [(2, "debris")]) if (mask == 2).any()]
+    dataset, masks = read(tmp_path, ReadingOptions())
+    assert (dataset.layout, dataset.classes) == ("parts", ("cell", "debris"))
+    assert [pair.part for pair in dataset.pairs] == ["held out"] * len(test) + ["train"] * len(train)
+    expected = [np.where(mask == 2, mask, 0) for mask in test] + train
+    assert all(np.array_equal(mask, own) for mask, own in zip(masks, expected, strict=True))
+    one, masks = read(tmp_path, ReadingOptions(categories=("debris",)))
+    assert one.classes == ("debris",)
+    assert np.array_equal(masks[0], test[0] == 2)
+
+
+def test_a_part_without_the_class_folders_of_the_others_is_named(tmp_path):
+    write_class_folders(tmp_path / "train")
+    write_label_images(tmp_path / "val")
+    with pytest.raises(DatasetError, match=r"val/ +no folder of masks for each class \(cell, debris\)"):
+        read_folder(tmp_path)
 
 
 def coco(folder):

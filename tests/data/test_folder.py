@@ -26,7 +26,7 @@ Arrange them in one of these ways, then run the command again:
   imagej        NAME.zip or NAME.roi of ImageJ's ROI Manager beside NAME.tif (also NAME_RoiSet.zip)
   label-studio  the JSON export of Label Studio and its images (here or in images/)
   other         files of further tools are recognised, and the export to choose is named
-  parts         train/ and val/ or test/, each as in pairs or cellpose; val/ and test/ are measured on
+  parts         train/ and val/ or test/, each as in pairs, classes or cellpose; val/ and test/ are measured on
   classes       images/NAME.png and masks/CLASS/NAME.png, a folder of masks for each class
   cellpose      NAME.png and NAME_masks.png beside each other (also jpg, bmp, tif)
   objects       NAME/images/NAME.png and NAME/masks/*.png, one mask file for each object"""

@@ -1,5 +1,6 @@
 """The layout with images/ and one folder of masks for each class: masks/CLASS/NAME.png."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ptsam_auto.data.formats.layout import (
@@ -25,25 +26,31 @@ SKETCH = "images/NAME.png and masks/CLASS/NAME.png, a folder of masks for each c
 
 def detect(folder: Path) -> bool:
     """Return whether there is images/ and a folder of masks that contains only folders, which images/ does not have."""
-    return len(_class_folders(folder)) > 1
+    return len(folders_of(folder)) > 1
 
 
-def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
+def read(folder: Path, options: ReadingOptions = DEFAULT, known: Sequence[str] = ()) -> Listing:
     """Match the masks of each class with the images by name. An image need not show every class.
+
+    Args:
+        folder: The user's folder, or a part of it.
+        options: Options for reading the folder.
+        known: Names of all classes, if the folder is a part of another one. Default: those of this folder.
 
     Raises:
         DatasetError: A folder cannot be opened, or the user named a class that there is not.
     """
     image_folder = first_folder(folder, IMAGE_FOLDERS)
-    found = _class_folders(folder)
-    unknown = [name for name in options.categories if name not in found]
+    found = folders_of(folder)
+    known = known or tuple(found)
+    unknown = [name for name in options.categories if name not in known]
     if unknown:
-        what = f"no class {', '.join(unknown)}; {suggestion(unknown[0], found)}"
+        what = f"no class {', '.join(unknown)}; {suggestion(unknown[0], known)}"
         raise DatasetError(folder, [Problem("", what)])
-    classes = tuple(options.categories or found)
+    classes = tuple(options.categories or known)
     images, left_out = image_files(image_folder or folder, folder)
     files: dict[str, dict[str, Path]] = {}
-    for name in classes:
+    for name in (name for name in classes if name in found):
         masks, more = image_files(found[name], folder)
         ours = [mask for mask in masks if is_ours(mask)]
         left_out += [*more, *(Problem(relative(mask, folder), "a mask that ptsam-auto predicted") for mask in ours)]
@@ -63,7 +70,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
         mask_of=lambda name: f"masks/{classes[0]}/{name}.png",
         image_of=lambda name: f"images/{name}.png",
     )
-    left = [name for name in found if name not in classes]
+    left = [name for name in known if name not in classes]
     notes = (
         f"each folder of masks is a class: {', '.join(classes)}" + (f"; left out: {', '.join(left)}." if left else "."),
     )
@@ -78,7 +85,7 @@ def read(folder: Path, options: ReadingOptions = DEFAULT) -> Listing:
     )
 
 
-def _class_folders(folder: Path) -> dict[str, Path]:
+def folders_of(folder: Path) -> dict[str, Path]:
     """Return the folder of each class by its name; {} if the folder has another layout."""
     images, masks = first_folder(folder, IMAGE_FOLDERS), mask_folders(folder)
     if images is None or len(masks) != 1 or has_pictures(masks[0]):
