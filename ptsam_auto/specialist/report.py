@@ -221,6 +221,8 @@ def methods_paragraph(record: SpecialistRecord) -> str:
             if member.method.get("name") == "ptsam"
             else member.name
         )
+        if member.method.get("initial_prompts") == "scenes":
+            how += " (beginning at prompts learned on rendered scenes)"
         weight = f" (weight {100 * member.weight:.0f} %)" if len(record.members) > 1 else ""
         parts.append(f"{name}, {how}, {member.steps} optimiser steps{weight}")
     classes = f", with a prompt set for each of {len(record.classes)} classes" if record.classes else ""

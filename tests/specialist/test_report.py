@@ -10,7 +10,7 @@ from ptsam_auto.data.dataset import Sample
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.specialist.record import ChoiceRecord, TriedRecord
-from ptsam_auto.specialist.report import PICTURE_SIDE, Panel, Pictures, overlay, write_report
+from ptsam_auto.specialist.report import PICTURE_SIDE, Panel, Pictures, methods_paragraph, overlay, write_report
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.svg import embedded
 from ptsam_auto.training.scale import Scale
@@ -91,6 +91,16 @@ def test_a_specialist_with_more_steps_than_were_cross_fitted_says_that_it_is_pro
     write_report(tmp_path / "report.html", "discs", made, {"deep": curve}, panels)
     text = " ".join((tmp_path / "report.html").read_text().split())
     assert "The cross-fitting had 20 % of the steps of this specialist, so it is probably better than that" in text
+
+
+def test_the_paragraph_for_a_paper_says_that_prompts_did_not_begin_at_random(toy):
+    backbone = checkpoint.load(toy)
+    learned, random = (
+        record(member(backbone, PTSAMConfig(encoder_prompts=8, initial_prompts=first)))
+        for first in ("scenes", "random")
+    )
+    assert "image encoder (beginning at prompts learned on rendered scenes), " in methods_paragraph(learned)
+    assert "scenes" not in methods_paragraph(random)
 
 
 def test_the_text_of_a_figure_can_be_read_on_a_dark_page():
