@@ -1,8 +1,10 @@
 """Estimates of time grow with what is done, and parts of a recipe are recipes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.portfolio import cost
@@ -64,3 +66,16 @@ def test_members_that_differ_in_their_tiles_only_are_measured_once(trainer, monk
         Cost(one, pairs(2), 2, "cpu", threads=1, speeds=speeds)
     assert measured.count(tiles) == 0
     assert set(map(id, measured)) == {id(trainer), id(prompts)}
+
+
+@pytest.mark.parametrize(("durations", "found"), [((9.0, 1.5, 1.0, 1.1), 1.0), ((9.0, 3.0), 3.0)])
+def test_a_step_that_is_slow_at_first_is_not_taken_for_a_slow_one(monkeypatch, durations, found):
+    now, left = [0.0], list(durations)
+
+    def work():
+        now[0] += left.pop(0)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    assert cost._seconds(work, "cpu") == pytest.approx(found)
+    assert not left, "a slow network is measured once"
