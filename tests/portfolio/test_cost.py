@@ -68,7 +68,7 @@ def test_members_that_differ_in_their_tiles_only_are_measured_once(trainer, monk
     assert set(map(id, measured)) == {id(trainer), id(prompts)}
 
 
-@pytest.mark.parametrize(("durations", "found"), [((9.0, 1.5, 1.0, 1.1), 1.0), ((9.0, 3.0), 3.0)])
+@pytest.mark.parametrize(("durations", "found"), [((9.0, 0.75, 0.5, 0.6), 0.5), ((9.0, 3.0), 3.0)])
 def test_a_step_that_is_slow_at_first_is_not_taken_for_a_slow_one(monkeypatch, durations, found):
     now, left = [0.0], list(durations)
 
