@@ -137,6 +137,10 @@ def prompts(
     mask_token = defaults.values(sam.family, "encoder")["method.mask_token"]
     about = About(backbone, sam.sha256, mask_token, steps, rate, seed)
     checkpoint = out.with_name(f"{out.name}.begun")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OutputError(f"{out} cannot be written: {problem.strerror}. Name another place.") from None
     with terminal.bar("Learning") as update:
         model = learn(sam, about, checkpoint, update)
     terminal.say(write(model, about, out))

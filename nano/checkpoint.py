@@ -1,6 +1,7 @@
 """Checkpoints of a run: tensors as safetensors, all else as JSON; each file is written atomically."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -110,13 +111,28 @@ def export(
     Raises:
         OutputError: The file cannot be written.
     """
+    tensors = {name: tensor.to(precision) for name, tensor in without_auxiliary(average).items()}
+    return write_tensors(tensors, path, "pretraining", about)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, title: str, about: Mapping[str, Any]) -> str:
+    """Write tensors with information about their training, and return the SHA-256 of the file.
+
+    Args:
+        tensors: Tensors by name.
+        path: Path of the .safetensors file; its folder is created if it is missing.
+        title: Name of the information in the file's header.
+        about: Information, written as JSON.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     # A single entry, because safetensors writes several in a varying order, which would change the file's hash.
-    header = {"pretraining": json.dumps(about)}
-    tensors = {name: tensor.to(precision).contiguous() for name, tensor in without_auxiliary(average).items()}
+    header = {title: json.dumps(about)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
-            save_file(tensors, unfinished, header)
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, header)
     except OSError as problem:
         raise OutputError(f"{path} cannot be written: {problem.strerror}. Name another place.") from problem
     return file_sha256(path)

@@ -7,7 +7,6 @@ difference of its own. What is common is written, and the differences are not.
 
 # V concepts  P prompts  D = 256  T tasks of an image  S input side, px  w side of the decoder's masks, px
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -15,15 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nano.batches import draw_prompted_image, vocabulary
+from nano.checkpoint import write_tensors
 from nano.sources import Regions, Scenes
 from nano.tasks import Task
 from ptsam_auto.adapt.prompts import new_decoder_prompts, new_encoder_prompts
-from ptsam_auto.files import file_sha256, json_sha256, write_bytes
+from ptsam_auto.errors import ConfigError
+from ptsam_auto.files import json_sha256
 from ptsam_auto.methods.prompt_free import PromptFreeSam
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.sam.mask_decoder import decode
@@ -91,9 +91,12 @@ class About:
         backbone: Name of the frozen SAM.
         sha256: SHA-256 of its weights; the prompts are used with no others.
         mask_token: Index of the mask that was the output.
-        steps: Number of steps, each with one scene and up to three tasks.
+        steps: Number of steps, each with one scene and up to three tasks; a multiple of `EPOCH`.
         learning_rate: Initial learning rate of AdamW; it is annealed to 0.
         seed: Random seed.
+
+    Raises:
+        ConfigError: The number of steps is no multiple of `EPOCH`.
     """
 
     backbone: str
@@ -102,6 +105,10 @@ class About:
     steps: int
     learning_rate: float
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.steps < EPOCH or self.steps % EPOCH:
+            raise ConfigError(f"The number of steps is {self.steps}; expected a multiple of {EPOCH}.")
 
 
 def learn(
@@ -147,9 +154,7 @@ def _drawn(seed: int, step: int, size: int) -> tuple[Regions, list[Task]]:
 
 
 def write(model: ConceptPrompts, about: About, path: Path) -> str:
-    """Write what is common to all concepts, and return the SHA-256 of the file."""
+    """Write what is common to all concepts, and return the SHA-256 of the file; see `checkpoint.write_tensors`."""
     learned = model.trainable()
     tensors = {name: learned[name].detach() for name in ("decoder_prompts", "encoder_prompts")}
-    # A single entry, because safetensors writes several in a varying order, which would change the file's hash.
-    write_bytes(path, save(tensors, metadata={"learned": json.dumps(asdict(about))}))
-    return file_sha256(path)
+    return write_tensors(tensors, path, "learned", asdict(about))

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from nano.prompts import About, learn, write
+from ptsam_auto.errors import ConfigError
 from ptsam_auto.sam.checkpoint import load
 
 ABOUT = About("toy", "a" * 64, mask_token=0, steps=40, learning_rate=0.02, seed=1)
@@ -29,6 +31,11 @@ def test_learning_prompts_goes_on_where_it_was_stopped_and_sam_stays_as_it_is(to
     for name, values in whole.trainable().items():
         assert torch.equal(values, halves.trainable()[name]), name
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.sam.state_dict().items())
+
+
+def test_a_number_of_steps_that_would_be_cut_is_refused():
+    with pytest.raises(ConfigError, match=r"^The number of steps is 50; expected a multiple of 20\.$"):
+        replace(ABOUT, steps=50)
 
 
 def test_what_is_common_to_the_concepts_is_written_with_what_it_was_learned_on(toy, tmp_path):
