@@ -9,17 +9,19 @@ seen them; it is negative where a mixture is better than every member. The table
 that fit prints contains the mean Dice of the test images, for each draw of 16 images. A second table has the Dice of
 every member on the test images, and so shows which backbone suits what.
 
-If the command is interrupted, run it again to continue. `--table` only prints the table of the finished ones. The time
-of a choice depends on what else the machine does; run it alone.
+If the command is interrupted, run it again to continue; each choice and each member is kept. `--table` only prints the
+tables of what is there. The time of a choice depends on what else the machine does; run it alone.
 """
 
 import argparse
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from rich.table import Table
 
 from ptsam_auto.data.dataset import Dataset, Pair
@@ -35,7 +37,7 @@ from ptsam_auto.portfolio.choice import Choice, Chooser
 from ptsam_auto.portfolio.local_runner import local_runner
 from ptsam_auto.portfolio.task import Candidate, Task
 from ptsam_auto.registry import Choices
-from ptsam_auto.specialist.scores import Scores, evaluate
+from ptsam_auto.specialist.scores import evaluate
 from ptsam_auto.terminal import Terminal
 
 TRAIN_IMAGES = 16
@@ -47,7 +49,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1, help="Number of draws of 16 images from the train list.")
     parser.add_argument("--minutes", type=float, default=10.0, help="Budget of fit --minutes.")
     parser.add_argument("--most-test", type=int, default=50, help="Largest number of test images.")
-    parser.add_argument("--choice-only", action="store_true", help="Do not measure the members that are not chosen.")
+    parser.add_argument("--choice-only", action="store_true", help="Choose, and measure no member alone.")
     parser.add_argument("--out", type=Path, default=Path("regret"), help="Folder with one JSON file per draw.")
     parser.add_argument("--table", action="store_true", help="Print the table only.")
     options = parser.parse_args()
@@ -56,66 +58,86 @@ def main() -> None:
     if not options.table:
         for folder in options.data:
             for draw in range(options.draws):
-                path = options.out / f"{folder.resolve().name}-{draw}.json"
-                if not path.exists():
-                    terminal.say(f"{folder.name}, draw {draw}")
-                    write_json(path, measured(folder, draw, options, terminal))
+                terminal.say(f"{folder.name}, draw {draw}")
+                measure(drawn(folder, draw, options.most_test, terminal), options, terminal)
     results = [json.loads(path.read_text()) for path in sorted(options.out.glob("*.json"))]
     terminal.out.print(table(results))
     terminal.out.print(members_table(results))
 
 
-def measured(folder: Path, draw: int, options: argparse.Namespace, terminal: Terminal) -> dict:
+@dataclass(frozen=True)
+class Draw:
+    """A draw of 16 training images, and the test images.
+
+    Args:
+        name: Name of the dataset.
+        seed: Number of the draw; 0 is the first 16 images of the train list.
+        train: Training images.
+        test: Test images.
+    """
+
+    name: str
+    seed: int
+    train: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+
+
+def measure(draw: Draw, options: argparse.Namespace, terminal: Terminal) -> None:
     """Choose on one draw of images, train every member on all of them, and measure all on the test images."""
-    train, test = drawn(folder, draw, options.most_test, terminal)
+    path = options.out / f"{draw.name}-{draw.seed}.json"
     device = choose_device(None)
-    candidates = candidates_for("ptsam", Choices(device=device), None, [*train, *test], terminal)
-    with tempfile.TemporaryDirectory() as work:
-        folds = cross_folds(train, 4, draw)
-        with local_runner(candidates, device, len(folds)) as runner:
-            task = Task(train, train, folds, draw, Path(work), device, 60 * options.minutes, runner)
-            chooser = Chooser(candidates, task, terminal)
-            choice = chooser.choose()
+    candidates = candidates_for("ptsam", Choices(device=device), None, [*draw.train, *draw.test], terminal)
+    if path.exists():
+        result = json.loads(path.read_text())
+    else:
+        result = {"dataset": draw.name, "draw": draw.seed, "minutes": options.minutes, "members": {}}
+        result |= chosen(draw, candidates, 60 * options.minutes, device, terminal)
+        write_json(path, result)
+    for candidate in () if options.choice_only else candidates:
+        if candidate.name not in result["members"]:
+            result["members"][candidate.name] = alone(draw, candidate, device, terminal)
+            write_json(path, result)
+
+
+def chosen(
+    draw: Draw, candidates: tuple[Candidate, ...], seconds: float, device: torch.device, terminal: Terminal
+) -> dict[str, Any]:
+    """Choose as `fit` does, and measure what was chosen on the test images."""
+    folds = cross_folds(draw.train, 4, draw.seed)
+    with tempfile.TemporaryDirectory() as work, local_runner(candidates, device, len(folds)) as runner:
+        task = Task(draw.train, draw.train, folds, draw.seed, Path(work), device, seconds, runner)
+        chooser = Chooser(candidates, task, terminal)
+        choice = chooser.choose()
         trained = chooser.train(choice)
-        seconds = chooser.seconds
+        spent = chooser.seconds
         mixture = Mixture([each.model for each in trained], choice.weights)
-        chosen = evaluate(mixture.predict, test)
-        members = {}
-        for index, candidate in enumerate(candidates):
-            if options.choice_only and index not in choice.candidates:
-                continue
-            (alone,) = chooser.train(Choice((index,), (1.0,), (1.0,)))
-            members[candidate.name] = asdict(scores_of(alone.model, candidate, Path(work) / "test", test))
-    return {
-        "dataset": folder.resolve().name,
-        "draw": draw,
-        "minutes": options.minutes,
-        "seconds": seconds,
-        "choice": asdict(choice),
-        "chosen_names": [candidates[index].name for index in choice.candidates],
-        "chosen": asdict(chosen),
-        "members": members,
-    }
+        return {
+            "seconds": spent,
+            "choice": asdict(choice),
+            "chosen_names": [candidates[index].name for index in choice.candidates],
+            "chosen": asdict(evaluate(mixture.predict, draw.test)),
+        }
 
 
-def scores_of(model: object, candidate: Candidate, folder: Path, test: tuple[Pair, ...]) -> Scores:
-    """Return the scores on the test images, whose features are encoded once for all members that share them."""
-    return HeldOut(folder, candidate.backbone.sha256, test).scores(model)
+def alone(draw: Draw, candidate: Candidate, device: torch.device, terminal: Terminal) -> dict[str, Any]:
+    """Train a member with all its steps on all images, and measure it on the test images."""
+    with tempfile.TemporaryDirectory() as work, local_runner((candidate,), device, 1) as runner:
+        task = Task(draw.train, draw.train, (), draw.seed, Path(work), device, None, runner)
+        (trained,) = Chooser((candidate,), task, terminal).train(Choice((0,), (1.0,), (1.0,)))
+        return asdict(HeldOut(Path(work) / "test", candidate.backbone.sha256, draw.test).scores(trained.model))
 
 
-def drawn(folder: Path, draw: int, most: int, terminal: Terminal) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+def drawn(folder: Path, seed: int, most: int, terminal: Terminal) -> Draw:
     """Return 16 images of the train list (draw 0: the first 16), and the images of the test list."""
     with terminal.bar("Reading") as update:
         dataset: Dataset = read_folder(folder.resolve(), ReadingOptions(), progress=update)
     lists = json.loads((folder / "splits.json").read_text())
     by_name = {pair.name: pair for pair in dataset.pairs}
     names = lists["train"]
-    if draw:
-        names = [names[i] for i in np.random.default_rng(draw).permutation(len(names))]
-    return (
-        tuple(by_name[name] for name in names[:TRAIN_IMAGES]),
-        tuple(by_name[name] for name in lists["test"][:most]),
-    )
+    if seed:
+        names = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    train = tuple(by_name[name] for name in names[:TRAIN_IMAGES])
+    return Draw(folder.resolve().name, seed, train, tuple(by_name[name] for name in lists["test"][:most]))
 
 
 def table(results: list[dict]) -> Table:
@@ -125,9 +147,11 @@ def table(results: list[dict]) -> Table:
     regrets, inside = [], []
     for result in results:
         expected, test = result["choice"]["expected"], result["chosen"]["dice"]
-        best = max(result["members"], key=lambda name: result["members"][name]["dice"])
-        best_dice = result["members"][best]["dice"]
-        regrets.append(best_dice - test)
+        best, regret = "", ""
+        if members := result["members"]:
+            best = max(members, key=lambda name, of=members: of[name]["dice"])
+            regrets.append(members[best]["dice"] - test)
+            regret = f"{100 * regrets[-1]:.1f}"
         inside.append(expected["low"] <= test <= expected["high"])
         weights = zip(result["chosen_names"], result["choice"]["weights"], strict=True)
         rows.add_row(
@@ -138,14 +162,15 @@ def table(results: list[dict]) -> Table:
             f"{100 * expected['low']:.1f} to {100 * expected['high']:.1f}{'' if inside[-1] else ' (missed)'}",
             f"{100 * test:.1f}",
             best,
-            f"{100 * best_dice:.1f}",
-            f"{100 * regrets[-1]:.1f}",
+            f"{100 * members[best]['dice']:.1f}" if best else "",
+            regret,
             f"{result['seconds']:.0f}",
         )
     if results:
         rows.add_section()
         covered = f"{sum(inside)} of {len(inside)} inside"
-        rows.add_row("mean", "", "", "", covered, "", "", "", f"{100 * np.mean(regrets):.1f}", "")
+        mean = f"{100 * np.mean(regrets):.1f}" if regrets else ""
+        rows.add_row("mean", "", "", "", covered, "", "", "", mean, "")
     return rows
 
 
