@@ -1,5 +1,6 @@
 """Runs the folds of cross-fits one after another in this process, or several at the same time in other processes."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ class FoldRunner(Protocol):
     def worth_from(self) -> float:
         """Return the duration of the work, seconds, from which on the runner is worth its start."""
 
+    @property
+    def most_gain(self) -> float:
+        """Return how many times as fast as in this process the folds are run at most."""
+
     def start(self) -> None:
         """Start what it needs, so that this takes no time from the first cross-fit."""
 
@@ -56,6 +61,7 @@ class InThisProcess:
     at_once: int = 1
     threads: int | None = None
     worth_from: float = 0.0
+    most_gain: float = 1.0
 
     def start(self) -> None:
         """See `FoldRunner`; there is nothing to start."""
@@ -79,12 +85,14 @@ class InOtherProcesses:
         at_once: Number of processes.
         threads: Number of threads of each.
         worth_from: Duration of the work in seconds from which on the processes are worth their start.
+        most_gain: How many times as fast as in this process the folds are run at most.
     """
 
     each: Callable[[Work, int], Sequence[str | None]]
     at_once: int
     threads: int
     worth_from: float = 0.0
+    most_gain: float = math.inf
 
     def start(self) -> None:
         """See `FoldRunner`: start the processes, and let each import what a training needs."""

@@ -94,4 +94,4 @@ def _candidate(member: Member, backbone: Backbone, choices: Choices, images: Seq
         settings={**member.settings, **choices.settings},
     )
     plan = registry.method(PORTFOLIO_METHOD).plan(own, backbone, images)
-    return Candidate(member.name, plan, backbone, doubling=member.doubling)
+    return Candidate(member.name, plan, backbone, doubling=member.doubling, fewest_steps=member.fewest_steps)

@@ -35,7 +35,8 @@ from ptsam_auto.methods.model import Model
 from ptsam_auto.metrics.classes import decided
 from ptsam_auto.portfolio.cost import shortened
 from ptsam_auto.portfolio.estimates import Estimates
-from ptsam_auto.portfolio.selection import Image, Selection, select, standard_error, with_more_steps
+from ptsam_auto.portfolio.members import FEWEST_STEPS
+from ptsam_auto.portfolio.selection import WORTH, Image, Selection, select, standard_error, with_more_steps
 from ptsam_auto.portfolio.task import Candidate, Task, Trial
 from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.specialist.expected import NONE_MISSING, Expected, MoreSteps, expectation
@@ -47,8 +48,8 @@ from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
 SCREENING = 0.25  # largest fraction of the budget for the first look at all members
 LONGEST_SCREENING = 0.5  # If half of the folds take more than this, a single one is run.
 LARGEST_SHARE, SMALLEST_SHARE = 0.25, 0.1  # fraction of a member's steps in that look
-FEWEST_STEPS = 40  # A look has at least so many; fewer say nothing about a member.
 LEAST_GROWTH = 1.5  # A second look has at least so many times the steps of the first.
+MOST_COST = WORTH  # of Dice that a second look may cost the specialist if it is at one candidate alone
 CLEARLY_WORSE = 2.0  # standard errors behind the best, after which a member is not looked at again
 MOST_SECONDS = 1e9  # where the time has no limit
 PLAN_FILE = "plan.json"
@@ -148,7 +149,9 @@ class Chooser:
         earlier = _earlier_course(task.folder, key)
         self._before = seconds_spent(task.folder)
         self._course = earlier or _Course(key, *self._screening())
-        if self._course.folds == 1:  # Other processes would have fewer threads each, and nothing to do beside it.
+        if self._course.folds > 1:
+            self._estimates.use_runner()
+        else:  # Other processes would have fewer threads each, and nothing to do beside it.
             self._estimates.run_in_this_process()
 
     def choose(self) -> Choice:
@@ -279,16 +282,30 @@ class Chooser:
                     for index in {*among, *mixture}
                 }
                 longest = max(sum(finals[index] for index in mixture), *(finals[index] for index in among))
-                if needed + longest <= self._remaining:
+                is_worth_it = len(among) > 1 or self._costs_little(among[0], needed)
+                if needed + longest <= self._remaining and is_worth_it:
                     return share
         return 0.0
+
+    def _costs_little(self, index: int, seconds: float) -> bool:
+        """Return whether a candidate loses at most `MOST_COST` by the steps for which there is no time then.
+
+        A look at one candidate alone tells more about it, and changes nothing about which one is the best.
+        """
+        doubling, whole = self._candidates[index].doubling, self._estimates.of_final(index, 1.0)
+        before, after = (min(1.0, left / whole) for left in (self._remaining, self._remaining - seconds))
+        if doubling is None or after <= 0:
+            return after > 0
+        dice = self._best_of(index)[1].scores.dice
+        return dice - with_more_steps(dice, doubling.mean * math.log2(after / before)) <= MOST_COST
 
     def _second_looks(self, candidates: Sequence[int], share: float) -> list[Trial]:
         """Return what is left to do for some candidates: all folds, with this fraction of their steps or more."""
         looks = []
         for index in candidates if share else ():
             best = self._best_of(index)[0]
-            look = Trial(index, max(share, best.share), len(self._task.folds))
+            is_the_first = share <= self._course.share  # and lacks other folds
+            look = Trial(index, best.share if is_the_first else max(share, best.share), len(self._task.folds))
             looks += [look] if look != best else []
         return looks
 
@@ -474,12 +491,17 @@ class Chooser:
         if len(self._candidates) == 1 or self._task.seconds is None or every < 2:
             return LARGEST_SHARE, every
         half = -(-every // 2)
+        # If even the most that the runner can gain would be too little, it is known without measuring how fast members
+        # are with its number of threads, which takes a while.
+        longest = LONGEST_SCREENING * self._task.seconds
+        if self._look_at_all(SMALLEST_SHARE, half) > self._task.runner.most_gain * longest:
+            return SMALLEST_SHARE, 1
+        self._estimates.use_runner()
         for folds in (every, half):
             for share in map(float, np.linspace(LARGEST_SHARE, SMALLEST_SHARE, 16)):
                 if self._look_at_all(share, folds) <= SCREENING * self._task.seconds:
                     return share, folds
-        is_affordable = self._look_at_all(SMALLEST_SHARE, half) <= LONGEST_SCREENING * self._task.seconds
-        return SMALLEST_SHARE, half if is_affordable else 1
+        return SMALLEST_SHARE, half if self._look_at_all(SMALLEST_SHARE, half) <= longest else 1
 
     def _look_at_all(self, share: float, folds: int) -> float:
         """Return the duration of a first look at all candidates, seconds."""
@@ -487,10 +509,14 @@ class Chooser:
         return sum(map(self._estimates.of_trial, looks))
 
     def _first_look(self, index: int, share: float, folds: int) -> Trial:
-        """Return the trial of a candidate in the first look, with this fraction of its steps or `FEWEST_STEPS`."""
-        trainer = self._candidates[index].plan.trainer
-        steps = trainer.settings.recipe.steps if isinstance(trainer, SamTrainer) else FEWEST_STEPS
-        return Trial(index, min(1.0, max(share, FEWEST_STEPS / steps)), folds)
+        """Return the trial of a candidate in the first look, with this fraction of its steps or its `fewest_steps`.
+
+        What needs fewer steps than others to show what it will be has so much shorter a look.
+        """
+        candidate = self._candidates[index]
+        trainer, fewest = candidate.plan.trainer, candidate.fewest_steps
+        steps = trainer.settings.recipe.steps if isinstance(trainer, SamTrainer) else fewest
+        return Trial(index, min(1.0, max(share * fewest / FEWEST_STEPS, fewest / steps)), folds)
 
     def _first_look_of(self, index: int) -> Trial:
         return self._first_look(index, self._course.share, self._course.folds)

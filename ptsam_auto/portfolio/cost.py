@@ -28,7 +28,9 @@ def shortened(recipe: Recipe, share: float) -> Recipe:
     if share >= 1:
         return recipe
     views = max(VIEWS_PER_FILE, round(recipe.views * share)) if recipe.views else 0
-    return replace(recipe, epochs=max(1, round(recipe.epochs * share)), views=min(views, recipe.views))
+    epochs = max(1, round(recipe.epochs * share))
+    each = max(1, round(recipe.steps * share) // epochs)  # An epoch is too long to have one more or less.
+    return replace(recipe, epochs=epochs, steps_per_epoch=each, views=min(views, recipe.views))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class Estimates:
         task: Images, folds and budget.
 
     Attributes:
-        runner: How the folds are run: that of the task, or in this process if it is not worth its start.
+        runner: How the folds are run: in this process, or with `use_runner` by that of the task.
     """
 
     def __init__(self, candidates: Sequence[Candidate], task: Task) -> None:
@@ -30,13 +30,20 @@ class Estimates:
         # Of the trials of each candidate so far: how long they were estimated to take, and how long they took.
         self._estimated: dict[int, float] = {}
         self._needed: dict[int, float] = {}
-        self.runner: FoldRunner = task.runner
-        if not self._is_worth_its_start():
-            self.run_in_this_process()
+        self.runner: FoldRunner = IN_THIS_PROCESS
+
+    def use_runner(self) -> None:
+        """Run the folds by the runner of the task, if it is worth its start."""
+        self.run_in_this_process()
+        if self._is_worth_its_start():
+            self._run_by(self._task.runner)
 
     def run_in_this_process(self) -> None:
         """Run the folds in this process, with all its threads."""
-        self.runner = IN_THIS_PROCESS
+        self._run_by(IN_THIS_PROCESS)
+
+    def _run_by(self, runner: FoldRunner) -> None:
+        self.runner = runner
         self._costs.clear()  # They depend on the number of threads.
 
     def of_trial(self, trial: Trial) -> float:
@@ -89,12 +96,13 @@ class Estimates:
         return alone * -(-left // self.runner.at_once) / left if left else 0.0
 
     def _is_worth_its_start(self) -> bool:
-        """Return whether cross-fitting all candidates takes so long that the runner is worth its start."""
-        if not self.runner.worth_from or not all(isinstance(one.plan.trainer, SamTrainer) for one in self._candidates):
-            return not self.runner.worth_from
+        """Return whether cross-fitting all candidates takes so long here that the runner is worth its start."""
+        worth_from = self._task.runner.worth_from
+        if not worth_from or not all(isinstance(one.plan.trainer, SamTrainer) for one in self._candidates):
+            return not worth_from
         folds = len(self._task.folds)
         alone = sum(self._cost(index).cross_fit(folds, 1.0) for index in range(len(self._candidates)))
-        return alone > self.runner.worth_from
+        return alone > worth_from
 
     def _views(self, candidate: int) -> int:
         """Return the number of views of each image that the trials of a candidate have encoded."""

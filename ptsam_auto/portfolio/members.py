@@ -26,6 +26,7 @@ FILE_HEADER = (
     "`settings` are differences from the defaults of the backbone; see `ptsam-auto defaults`.",
     "Written by `ptsam-auto freeze --portfolio`.",
 )
+FEWEST_STEPS = 40  # of a first look, unless a member says otherwise
 PAPER = "paper"  # name of the member with the paper's settings, which is used only if it is asked for
 
 
@@ -62,6 +63,11 @@ class Member:
         dice: Dice in the search that chose it, 0 to 1, by dataset; {} if it was not measured.
         seconds: Duration of a training with its encoding in that search, or None.
         doubling: What more steps are worth, or None if that was not measured.
+        fewest_steps: Number of steps after which its Dice says what it will be, at least 1; a first look at it has at
+            least so many.
+
+    Raises:
+        ConfigError: `fewest_steps` is out of range.
     """
 
     name: str
@@ -73,6 +79,11 @@ class Member:
     dice: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     doubling: Doubling | None = None
+    fewest_steps: int = FEWEST_STEPS
+
+    def __post_init__(self) -> None:
+        if self.fewest_steps < 1:
+            raise ConfigError("fewest_steps: expected a whole number of at least 1")
 
 
 MEMBER_KEYS = tuple(each.name for each in fields(Member))
@@ -184,7 +195,7 @@ def write(path: Path, portfolio: Portfolio, *, force: bool) -> None:
     for member in portfolio.members:
         table = tomlkit.table()
         for name, value in asdict(member).items():
-            if value not in ({}, None, False):
+            if value not in ({}, None, False) and (name, value) != ("fewest_steps", FEWEST_STEPS):
                 table[name] = _inline(value) if isinstance(value, dict) else value
         members.append(table)
     document["member"] = members

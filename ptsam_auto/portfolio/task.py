@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ptsam_auto.data.dataset import Pair
 from ptsam_auto.experiment.fold_runner import IN_THIS_PROCESS, FoldRunner
-from ptsam_auto.portfolio.members import Doubling
+from ptsam_auto.portfolio.members import FEWEST_STEPS, Doubling
 from ptsam_auto.registry import Plan
 from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.training.trainer import SamTrainer, Trainer
@@ -25,6 +25,7 @@ class Candidate:
         distributed: Function that returns the same trainer with several workers, for the training on all images; by
             default with one.
         doubling: What more steps are worth, or None if that is not known.
+        fewest_steps: Number of steps that a first look at it has at least.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Candidate:
     backbone: Backbone | None
     distributed: Callable[[SamTrainer], Trainer] = lambda trainer: trainer
     doubling: Doubling | None = None
+    fewest_steps: int = FEWEST_STEPS
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ def test_a_share_of_the_steps_has_a_share_of_the_views(share, epochs, views):
     assert shortened(replace(RECIPE, views=1), share).views == 1
 
 
+def test_a_share_of_few_epochs_is_not_rounded_to_whole_ones():
+    """Three minutes had time for 49 steps of deep prompts, and 40 were taken."""
+    deep = Recipe(epochs=16, steps_per_epoch=20, batch_size=1, views=0)
+    assert [shortened(deep, share).steps for share in (1, 0.154, 0.125, 0.17, 0.0625, 0.01)] == [320, 48, 40, 54, 20, 3]
+
+
 def test_the_estimate_counts_views_steps_and_tiles(trainer, monkeypatch):
     monkeypatch.setattr(cost, "_measured", lambda trainer, device: Speed(encode=1.0, step=0.01, decode=0.1))
     one = Cost(trainer, pairs(16), 16, "cpu")
