@@ -8,14 +8,17 @@ others: `search.trial` would do the same with a folder of them. A fifth is held 
 images. Each configuration is trained on them and measured on the images that are held out. The first table has their
 Dice. Beside it are the seconds that one training with its encoding takes here: they are estimated as in `fit`, from the
 measured duration of a step, because Dice does not depend on the machine on which the grid was run, and seconds do. Then
-the rule of `portfolio.learning` picks members, and the last table leaves each dataset out.
+the rule of `portfolio.learning` picks members, by the Dice that they reach within `--seconds`, which a third of ten
+minutes is, and the last table leaves each dataset out.
 
 With `--share 0.25` a configuration is trained with a quarter of its steps instead, as in a short look at it. Another
 table then shows how much smaller the error (1 - Dice) becomes with each doubling of the steps; the members in
 portfolio.toml have these values as `doubling`. The last one shows what a choice after a quarter of the steps loses.
+What a configuration has after other numbers of steps, as after `--seconds`, is computed from these two, as if each
+doubling of the steps changed its error by the same factor. If it takes longer than `--seconds` and was measured with
+all its steps only, it is not picked from.
 
 If the command is interrupted, run it again to continue. `--table` only prints the tables.
-The configurations of `FOR_GPUS` are measured, but not picked from.
 """
 
 import argparse
@@ -68,7 +71,7 @@ GRID: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"recipe.learning_rate": 0.01, "recipe.batch_size": 2, "recipe.epochs": 15},
     ),
 }
-FOR_GPUS = ("lite_medsam-encoder-long",)
+SECONDS = 200.0  # a third of the ten minutes that `fit` has on two cores
 
 
 def main() -> None:
@@ -76,6 +79,7 @@ def main() -> None:
     parser.add_argument("--data", action="append", default=[], type=Path)
     parser.add_argument("--only", nargs="+", default=list(GRID), choices=list(GRID), help="Configurations.")
     parser.add_argument("--members", type=int, default=5, help="Largest number of members that are picked.")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="Time of a training, for the pick.")
     parser.add_argument("--share", type=float, default=1.0, help="Fraction of the steps of a configuration.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("grid.jsonl"), help="File with one line per training.")
@@ -90,7 +94,7 @@ def main() -> None:
                 line = json.dumps(measured(name, folder, options.device, options.share))
                 with options.out.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")
-    show(results(options.out), options.members, terminal)
+    show(results(options.out), options.members, options.seconds, terminal)
 
 
 def results(file: Path) -> list[dict[str, Any]]:
@@ -145,23 +149,40 @@ def fold(folder: Path) -> Fold:
     return Fold(f"{folder.resolve().name}/0", 0, chosen[:TRAIN_IMAGES], held_out)
 
 
-def show(measured: Sequence[dict[str, Any]], members: int, terminal: Terminal) -> None:
+def show(measured: Sequence[dict[str, Any]], members: int, limit: float, terminal: Terminal) -> None:
     """Print all tables."""
     dice = dice_of([result for result in measured if share_of(result) == 1])
+    short = [result for result in measured if share_of(result) < 1]
     datasets = sorted(set.union(*(set(row) for row in dice.values()))) if dice else []
     complete = [name for name in GRID if len(dice.get(name, {})) == len(datasets) > 0]
     seconds = {name: estimated(name) for name in complete}
     terminal.out.print(grid_table(dice, datasets, seconds))
-    possible = [name for name in complete if name not in FOR_GPUS]
+    possible = {}
+    for name in complete:
+        reached = dice_after(min(1.0, limit / seconds[name]), name, dice[name], short)
+        if len(reached) == len(datasets):
+            possible[name] = Measured(reached, seconds[name])
     if possible:
-        configurations = [Measured(dice[name], seconds[name]) for name in possible]
-        picked = pick(configurations, members, datasets)
-        terminal.out.print("Picked, in this order: " + ", ".join(possible[index] for index in picked))
+        configurations = list(possible.values())
+        picked = [list(possible)[index] for index in pick(configurations, members, datasets)]
+        terminal.out.print(f"Picked by the Dice after at most {limit:.0f} s, in this order: {', '.join(picked)}")
         if len(datasets) > 1:
             terminal.out.print(left_out_table(leave_one_out(configurations, members)))
-    if short := [result for result in measured if share_of(result) < 1]:
+    if short:
         terminal.out.print(doubling_table(short, dice))
         terminal.out.print(late_table(short, dice))
+
+
+def dice_after(share: float, name: str, dice: dict[str, float], short: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the Dice of a configuration after a share of its steps, by dataset, where it is known or between two."""
+    if share == 1:
+        return dice
+    reached = {}
+    for result in short:
+        if result["configuration"] == name:
+            error, more = 1 - dice[result["dataset"]], np.log(share) / np.log(result["share"])
+            reached[result["dataset"]] = 1 - error * ((1 - result["dice"]) / error) ** more
+    return reached
 
 
 def dice_of(measured: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
