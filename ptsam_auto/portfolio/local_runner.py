@@ -10,7 +10,7 @@ from ptsam_auto.experiment.processes import Processes
 from ptsam_auto.portfolio.task import Candidate
 
 PROCESSES_FROM = 60.0  # Duration of the cross-fitting, seconds, from which on several processes are worth their start.
-MOST_GAIN = 1.5  # They share the cores of this process; two had 1.1 to 1.4 times its trainings on LiteMedSAM.
+MOST_GAIN = 0.8  # for each process, because they share the cores; two had at most 1.6 times the steps of LiteMedSAM.
 LARGEST = 30_000_000  # Largest number of weights of a SAM for several processes, because each has its own copy.
 
 
@@ -32,7 +32,7 @@ def local_runner(candidates: Sequence[Candidate], device: str, folds: int) -> It
         return
     processes = Processes(count, torch.get_num_threads() // count)
     try:
-        yield InOtherProcesses(processes.each, count, processes.threads, PROCESSES_FROM, MOST_GAIN)
+        yield InOtherProcesses(processes.each, count, processes.threads, PROCESSES_FROM, MOST_GAIN * count)
     finally:
         processes.close()
 

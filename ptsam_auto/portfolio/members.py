@@ -191,11 +191,11 @@ def write(path: Path, portfolio: Portfolio, *, force: bool) -> None:
     document = tomlkit.document()
     for line in FILE_HEADER:
         document.add(tomlkit.comment(line))
-    members = tomlkit.aot()
+    members, plain = tomlkit.aot(), asdict(Member("", "", ""))
     for member in portfolio.members:
         table = tomlkit.table()
         for name, value in asdict(member).items():
-            if value not in ({}, None, False) and (name, value) != ("fewest_steps", FEWEST_STEPS):
+            if value != plain[name]:
                 table[name] = _inline(value) if isinstance(value, dict) else value
         members.append(table)
     document["member"] = members

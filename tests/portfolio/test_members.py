@@ -70,9 +70,10 @@ ONE = '[[member]]\nname = "ours"\nbackbone = "nano"\nadapt = "decoder"\n'
     ("[[member", "Expected"),
     ('[[member]]\nname = "ours"\nadapt = "decoder"\n', "members.0.backbone: Field required"),
     (ONE + "setting = {}\n", "unknown key setting; expected one of name, backbone, adapt, settings, source, needs_gpu, "
-     "dice, seconds, doubling"),
+     "dice, seconds, doubling, fewest_steps"),
     (ONE + "doubling = { mean = -9.0, deviation = 0.1, datasets = 6 }\n", "doubling: expected a mean of -1 to 1"),
     (ONE + "doubling = { mean = -0.2 }\n", "members.0.doubling.deviation: Field required"),
+    (ONE + "fewest_steps = 0\n", "fewest_steps: expected a whole number of at least 1"),
     (ONE.replace("member", "members"), "unknown key members; expected one of member, evidence"),
     ("member = 3\n", "members: Input should be"),
     (ONE + ONE, "two members are named ours"),
@@ -92,7 +93,7 @@ def test_a_damaged_file_is_refused_with_its_path(tmp_path, monkeypatch, text, wh
 LEARNED = Portfolio(
     (
         Member("nano-whole", "nano", "decoder", {"method.tiles": 1}, "search toy", dice={"cells": 0.8}, seconds=9.5),
-        Member("vit_b-encoder", "vit_b", "encoder", source="paper", needs_gpu=True),
+        Member("vit_b-encoder", "vit_b", "encoder", source="paper", needs_gpu=True, fewest_steps=20),
     ),
     {"search": "toy", "data": [{"name": "cells", "fingerprint": "f" * 64, "images": ["a" * 12, "b" * 12]}]},
 )
