@@ -297,7 +297,7 @@ class Chooser:
         if doubling is None or after <= 0:
             return after > 0
         dice = self._best_of(index)[1].scores.dice
-        return dice - with_more_steps(dice, doubling.mean * math.log2(after / before)) <= MOST_COST
+        return bool(dice - with_more_steps(dice, doubling.mean * math.log2(after / before)) <= MOST_COST)
 
     def _second_looks(self, candidates: Sequence[int], share: float) -> list[Trial]:
         """Return what is left to do for some candidates: all folds, with this fraction of their steps or more."""
