@@ -135,8 +135,8 @@ SERIES = {
     "fit-images": Series("fit, training images", "training images", (16, 64, 256, 1024), fit_images),
     "fit-views": Series("fit, views of 16 images", "views of each image", (1, 4, 16), fit_views),
     "predict-images": Series("predict, images", "images of 512 px", (4, 16, 64), predict_images),
-    "predict-side": Series("predict, side of one image", "side, px", (512, 2048, 6144), predict_side),
-    "search-trials": Series("search, trials", "trials of ten steps", (4, 16, 48), search_trials),
+    "predict-side": Series("predict, side of one image", "side, px", (512, 2048, 6144, 20480), predict_side),
+    "search-trials": Series("search, trials", "trials of ten steps", (4, 16, 48, 192), search_trials),
 }
 
 
