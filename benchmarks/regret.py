@@ -121,8 +121,8 @@ def chosen(
 
 def alone(draw: Draw, candidate: Candidate, device: torch.device, terminal: Terminal) -> dict[str, Any]:
     """Train a member with all its steps on all images, and measure it on the test images."""
-    with tempfile.TemporaryDirectory() as work, local_runner((candidate,), device, 1) as runner:
-        task = Task(draw.train, draw.train, (), draw.seed, Path(work), device, None, runner)
+    with tempfile.TemporaryDirectory() as work:
+        task = Task(draw.train, draw.train, (), draw.seed, Path(work), device, None)
         (trained,) = Chooser((candidate,), task, terminal).train(Choice((0,), (1.0,), (1.0,)))
         return asdict(HeldOut(Path(work) / "test", candidate.backbone.sha256, draw.test).scores(trained.model))
 

@@ -282,8 +282,8 @@ class Chooser:
                     for index in {*among, *mixture}
                 }
                 longest = max(sum(finals[index] for index in mixture), *(finals[index] for index in among))
-                is_worth_it = len(among) > 1 or self._costs_little(among[0], needed)
-                if needed + longest <= self._remaining and is_worth_it:
+                fits = needed + longest <= self._remaining
+                if fits and (len(among) > 1 or self._costs_little(among[0], needed)):
                     return share
         return 0.0
 

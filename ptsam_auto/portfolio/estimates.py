@@ -24,7 +24,7 @@ class Estimates:
 
     def __init__(self, candidates: Sequence[Candidate], task: Task) -> None:
         self._candidates, self._task = candidates, task
-        self._costs: dict[int, Cost] = {}
+        self._costs: dict[tuple[int, int | None], Cost] = {}  # by candidate and number of threads
         self._speeds: dict[tuple[object, ...], Speed] = {}
         self._finished: set[Trial] = set()
         # Of the trials of each candidate so far: how long they were estimated to take, and how long they took.
@@ -36,15 +36,11 @@ class Estimates:
         """Run the folds by the runner of the task, if it is worth its start."""
         self.run_in_this_process()
         if self._is_worth_its_start():
-            self._run_by(self._task.runner)
+            self.runner = self._task.runner
 
     def run_in_this_process(self) -> None:
         """Run the folds in this process, with all its threads."""
-        self._run_by(IN_THIS_PROCESS)
-
-    def _run_by(self, runner: FoldRunner) -> None:
-        self.runner = runner
-        self._costs.clear()  # They depend on the number of threads.
+        self.runner = IN_THIS_PROCESS
 
     def of_trial(self, trial: Trial) -> float:
         """Return the duration of what is left of a trial."""
@@ -110,12 +106,13 @@ class Estimates:
         return max((self._cost(candidate).views(share, len(self._task.pairs)) for share in shares), default=0)
 
     def _cost(self, candidate: int) -> Cost:
-        if candidate not in self._costs:
+        key = candidate, self.runner.threads
+        if key not in self._costs:
             trainer = self._candidates[candidate].plan.trainer
             assert isinstance(trainer, SamTrainer)
             task = self._task
             trainer = replace(trainer, classes=task.classes)
-            self._costs[candidate] = Cost(
+            self._costs[key] = Cost(
                 trainer, task.pairs, len(task.train), task.device, self.runner.threads, self._speeds
             )
-        return self._costs[candidate]
+        return self._costs[key]
