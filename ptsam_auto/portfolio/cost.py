@@ -15,7 +15,7 @@ from ptsam_auto.training.scale import MAX_IMAGES, scale_of
 from ptsam_auto.training.trainer import SamTrainer
 
 MOST_RUNS = 3  # of a step, to measure its duration
-LONG_ENOUGH = 2.0  # seconds of them
+LONG_ENOUGH = 0.5  # seconds of them
 
 
 def shortened(recipe: Recipe, share: float) -> Recipe:
@@ -120,12 +120,17 @@ class Cost:
 
 
 def _speed(trainer: SamTrainer, device: str, threads: int, speeds: dict[tuple[object, ...], Speed]) -> Speed:
-    """Return the durations with a number of threads; they are measured once for all members with the same network."""
-    method = replace(trainer.settings.method, tiles=1)
-    key = (trainer.backbone.sha256, repr(method), trainer.settings.recipe.batch_size, trainer.classes, device, threads)
+    """Return the durations with a number of threads.
+
+    A step is measured once for all members that differ in their tiles only, and a pass once for all with the same
+    backbone, because deep prompts make it a few percent longer at most.
+    """
+    passes = (trainer.backbone.sha256, trainer.classes, device, threads)
+    key = (*passes, repr(replace(trainer.settings.method, tiles=1)), trainer.settings.recipe.batch_size)
     if key not in speeds:
+        same = next((speed for other, speed in speeds.items() if other[: len(passes)] == passes), None)
         with _threads(threads):
-            speeds[key] = _measured(trainer, device)
+            speeds[key] = _measured(trainer, device, same)
     return speeds[key]
 
 
@@ -140,8 +145,14 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _measured(trainer: SamTrainer, device: str) -> Speed:
-    """Measure each duration, after one pass to warm up."""
+def _measured(trainer: SamTrainer, device: str, same: Speed | None = None) -> Speed:
+    """Measure each duration, after one pass to warm up.
+
+    Args:
+        trainer: Trainer of the member.
+        device: Device, such as "cpu" or "cuda:0".
+        same: What was measured with the same backbone; only the step is measured then. Default: nothing was.
+    """
     recipe = trainer.settings.recipe
     model = sam_methods.build(trainer.backbone.sam.to(device), trainer.settings.method, 0, classes=trainer.classes)
     size = model.image_size
@@ -163,6 +174,8 @@ def _measured(trainer: SamTrainer, device: str) -> Speed:
         loss.backward()
         return loss.detach()
 
+    if same is not None:
+        return replace(same, step=_seconds(step, device))
     return Speed(*(_seconds(work, device) for work in (encode, step, decode)))
 
 

@@ -2,11 +2,14 @@
 
 # W windows  H heads  N queries of a window  M keys of a window  C channels of a head
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 MOST_SCORES = 2**26  # numbers of W H N M that are computed at once, 128 MiB; they are kept for the gradient
+ALIGNED = 32  # The softmax takes up to three times as long if the number of keys is no multiple of this.
 
 
 def attend(
@@ -35,8 +38,13 @@ def attend(
         result = F.scaled_dot_product_attention(query_WHNC, key_WHMC, value, attn_mask=bias, scale=scale)
         return result[..., : value_WHMC.shape[3]]
     with torch.autocast(query_WHNC.device.type, enabled=False):
-        query, key, value = (part.to(torch.bfloat16).flatten(0, 1) for part in (query_WHNC, key_WHMC, value_WHMC))
-        scores = torch.bmm(query * scale, key.transpose(1, 2)).unflatten(0, (W, H))
-        if bias_HNM is not None:
-            scores = scores.add_(bias_HNM.to(torch.bfloat16))
-        return torch.bmm(scores.softmax(dim=-1).flatten(0, 1), value).unflatten(0, (W, H))
+        query, key, value = (part.to(torch.bfloat16) for part in (query_WHNC * scale, key_WHMC, value_WHMC))
+        bias = None if bias_HNM is None else bias_HNM.to(torch.bfloat16)
+        if bias is not None:
+            missing = -key.shape[2] % ALIGNED  # keys of weight 0
+            key, value = (F.pad(part, (0, 0, 0, missing)) for part in (key, value))
+            bias = F.pad(bias, (0, missing), value=-math.inf)
+        scores = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)).unflatten(0, (W, H))
+        if bias is not None:
+            scores = scores + bias  # In place, its gradient would be copied three times.
+        return torch.bmm(scores.softmax(dim=-1).flatten(0, 1), value.flatten(0, 1)).unflatten(0, (W, H))

@@ -2,8 +2,8 @@
 
 The published network has four stages: convolutions at a quarter of MobileSAM's input, then attention in windows at
 decreasing resolution. This implementation gives the same results but is faster: each batch norm is part of the
-convolution before it, channels come last, attention is fused, and no tensor is larger than the memory that the
-allocator keeps between two passes.
+convolution before it, channels come last, attention is computed in the way that is fastest for such windows, and
+the convolutions and MLPs, whose intermediate results are the largest, take a part of the image at a time.
 """
 
 # B images  S input side, px  h w height and width of a stage, patches  D width of a stage  W windows
@@ -24,7 +24,7 @@ from ptsam_auto.sam.pixels import Pixels
 from ptsam_auto.sam.published import LayerNorm2d
 
 FEATURES = 64  # G: patches per side of the last stage, in every SAM with this encoder
-AT_ONCE = 2**19  # numbers in the largest intermediate result on a CPU: 2 MiB, which fit into its cache
+AT_ONCE = 2**21  # numbers in the largest intermediate result of an MLP or of convolutions on a CPU: 8 MiB
 
 
 @dataclass(frozen=True)
@@ -251,15 +251,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("bias_HNN", torch.zeros(heads, side**2, side**2))
 
     def forward(self, x_BhwD: Tensor, prompts_PD: Tensor | None) -> Tensor:
-        """Return the result of the attention for each patch, B h w D; a few rows of windows are processed at a time."""
-        if _all_at_once(x_BhwD):
-            return self._rows(x_BhwD, prompts_PD)
-        B, _, w, D = x_BhwD.shape
-        at_once = self.side * max(1, AT_ONCE // (B * self.side * w * 3 * D))
-        return torch.cat([self._rows(rows, prompts_PD) for rows in x_BhwD.split(at_once, dim=1)], dim=1)
-
-    def _rows(self, x_BhwD: Tensor, prompts_PD: Tensor | None) -> Tensor:
-        """Return the result of the attention in complete rows of windows.
+        """Return the result of the attention for each patch, B h w D.
 
         TinyViT pads to complete windows with zeros before the normalisation, so its padding has keys and values, which
         are the same everywhere. We compute them once.
@@ -267,10 +259,11 @@ class WindowAttention(nn.Module):
         B, h, w, D = x_BhwD.shape
         n, H = self.side, self.heads
         rows, columns = -(-h // n), -(-w // n)
-        projected = self.qkv(self.norm(x_BhwD))
-        grid = projected.new_empty(B, rows * n, columns * n, 3 * D)
-        grid[:] = self.qkv(self.norm(x_BhwD.new_zeros(D)))
-        grid[:, :h, :w] = projected
+        grid = self.qkv(self.norm(x_BhwD))
+        padding = self.qkv(self.norm(x_BhwD.new_zeros(D)))
+        for dim, missing in ((2, columns * n - w), (1, rows * n - h)):
+            if missing:
+                grid = torch.cat([grid, padding.expand(*grid.shape[:dim], missing, *grid.shape[dim + 1 :])], dim)
         windows = grid.view(B, rows, n, columns, n, 3 * D).transpose(2, 3).reshape(-1, n * n, 3, H, D // H)
         query, key, value = windows.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.bias_HNN
@@ -285,7 +278,9 @@ class WindowAttention(nn.Module):
             bias = F.pad(bias, (len(prompts_PD), 0))
         attended = attend(query, key, value, (D // H) ** -0.5, bias)
         attended = attended.transpose(1, 2).reshape(B, rows, columns, n, n, D).transpose(2, 3)
-        return self.proj(attended.reshape(B, rows * n, columns * n, D)[:, :h, :w])
+        attended = attended.reshape(B, rows * n, columns * n, D)[:, :h, :w]
+        # Contiguous, because of anything else each row would be a product of its own, with a copy of the weights.
+        return self.proj(attended.contiguous())
 
 
 def _all_at_once(x: Tensor) -> bool:
