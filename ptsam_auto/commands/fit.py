@@ -381,6 +381,7 @@ def _members(choice: Choice, candidates: Sequence[Candidate], trained: Sequence[
                 else None,
                 steps=result.steps,
                 views=result.views,
+                steps_before=result.steps_before,
             )
         )
     return tuple(members)

@@ -5,7 +5,8 @@ steps, such as one with deep prompts, needs a larger fraction. If that takes too
 folds are run, or a single one, so that every member is looked at. Then those that can still win, alone or as a part of
 a mixture, are cross-fitted with all their steps, or with the largest fraction that the budget allows for all of them,
 so that they are compared as equals; or at least the other folds are run. The choice is made by `portfolio.selection`
-among those with all folds, and the chosen members are trained on all images.
+among those with all folds, and the chosen members are trained on all images. If the budget does not allow all their
+steps, they begin at the prompts of the first fold, so that the steps of the cross-fitting are not lost.
 
 Members and mixtures are compared with the steps that the rest of the budget allows them on all images, not with those
 of the cross-fitting: what more steps are worth was measured on other datasets, one that learns late would look worse
@@ -42,6 +43,7 @@ from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.specialist.expected import NONE_MISSING, Expected, MoreSteps, expectation
 from ptsam_auto.specialist.scores import ImageScore, Scores
 from ptsam_auto.terminal import Terminal
+from ptsam_auto.training.run import Start
 from ptsam_auto.training.scale import Scale, scale_of
 from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
 
@@ -181,9 +183,18 @@ class Chooser:
             folder.mkdir(parents=True, exist_ok=True)
             trainer = self._trainer(candidate, share)
             if isinstance(trainer, SamTrainer):
-                trainer = candidate.distributed(trainer)
+                trainer = candidate.distributed(replace(trainer, start=self._start(index, share)))
             results.append(trainer.train(self._task.train, self._task.seed, folder, self._task.device, self._terminal))
         return results
+
+    def _start(self, index: int, share: float) -> Start | None:
+        """Return the prompts at which a candidate begins that is trained on all images with a fraction of its steps."""
+        if share >= 1 or not self._results:
+            return None
+        trial, cross_fit = self._best_of(index)
+        trainer = self._trainer(self._candidates[index], trial.share)
+        assert isinstance(trainer, SamTrainer)
+        return Start(cross_fit.learned(0).read_bytes(), trainer.settings.recipe.steps)
 
     def cross_fits(self, choice: Choice) -> list[CrossFit]:
         """Return the cross-fit of each chosen candidate; [] without cross-fitting."""

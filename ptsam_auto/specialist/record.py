@@ -129,6 +129,8 @@ class MemberRecord:
         searched: Metadata of the search that the defaults come from, without its list of images, or None.
         steps: Number of optimiser steps.
         views: Number of saved views per image; 0 if every step used new views.
+        steps_before: Number of optimiser steps on a part of the images before, at whose prompts it began; 0 if it began
+            at those of the settings.
     """
 
     name: str
@@ -144,6 +146,7 @@ class MemberRecord:
     searched: dict[str, Any] | None
     steps: int
     views: int
+    steps_before: int = 0
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,8 @@ def methods_paragraph(record: SpecialistRecord) -> str:
         if member.method.get("initial_prompts") == "scenes":
             how += " (beginning at prompts learned on rendered scenes)"
         weight = f" (weight {100 * member.weight:.0f} %)" if len(record.members) > 1 else ""
-        parts.append(f"{name}, {how}, {member.steps} optimiser steps{weight}")
+        before = f" after {member.steps_before} on a part of the images" if member.steps_before else ""
+        parts.append(f"{name}, {how}, {member.steps} optimiser steps{before}{weight}")
     classes = f", with a prompt set for each of {len(record.classes)} classes" if record.classes else ""
     text = (
         f"Images were segmented with PTSAM (Piater, Barz and Freytag 2025) as implemented in ptsam-auto "

@@ -5,8 +5,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+
+from safetensors.torch import load
 
 from ptsam_auto.adapt.learned import learned_prompts
 from ptsam_auto.data.dataset import Pair
@@ -24,6 +27,19 @@ from ptsam_auto.training.worker_group import SINGLE_WORKER, WorkerGroup
 
 
 @dataclass(frozen=True)
+class Start:
+    """Prompts at which a training begins, instead of at those of its settings.
+
+    Args:
+        learned: Content of a safetensors file with the prompts by name.
+        steps: Number of optimiser steps with which they were learned.
+    """
+
+    learned: bytes
+    steps: int
+
+
+@dataclass(frozen=True)
 class Job:
     """Everything that determines the result of a training, except for the device.
 
@@ -34,6 +50,7 @@ class Job:
         seed: Random seed for the initial parameters, the order of the images and the views.
         scale: Scale at which the model sees images, or None to compute it from the training images.
         classes: Number of classes of the masks.
+        start: Prompts at which it begins, or None for those of the settings.
     """
 
     backbone: Backbone
@@ -42,6 +59,7 @@ class Job:
     seed: int
     scale: Scale | None = None
     classes: int = 1
+    start: Start | None = None
 
     @property
     def key(self) -> str:
@@ -57,6 +75,7 @@ class Job:
                 "seed": self.seed,
                 "scale": asdict(self.scale) if self.scale else None,
                 "classes": self.classes,
+                "start": sha256(self.start.learned).hexdigest() if self.start else None,
                 "version": version("ptsam-auto"),
             }
         )
@@ -86,7 +105,9 @@ class Run:
         sam, method = job.backbone.sam.to(device), job.settings.method
         self.scale = job.scale or scale_of(method.tiles, method.scale, job.pairs, sam.image_encoder.img_size)
         self.model = sam_methods.build(sam, method, job.seed, self.scale.tiling, job.classes)
-        if isinstance(method, PTSAMConfig) and method.initial_prompts == "scenes":
+        if job.start is not None:
+            begin_at(self.model, load(job.start.learned))
+        elif isinstance(method, PTSAMConfig) and method.initial_prompts == "scenes":
             begin_at(self.model, learned_prompts(job.backbone))
         self.model.activation_checkpointing = recipe.activation_checkpointing
         self.curve: list[EpochReport] = []

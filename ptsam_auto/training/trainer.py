@@ -12,7 +12,7 @@ from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.terminal import Terminal
 from ptsam_auto.training.joint import groups
 from ptsam_auto.training.loop import EpochReport
-from ptsam_auto.training.run import Job, Run, epochs
+from ptsam_auto.training.run import Job, Run, Start, epochs
 from ptsam_auto.training.scale import Scale, scale_of
 from ptsam_auto.training.settings import Settings
 
@@ -29,6 +29,7 @@ class Trained:
         model: Trained model, ready to predict.
         curve: Learning curve; {} if there is none.
         steps: Number of optimiser steps.
+        steps_before: Number of optimiser steps before, with which the prompts were learned at which it began.
         views: Number of augmented views per image that were encoded once; 0 if every step made new views.
         seconds: Duration of the training, without the encoding of views.
         design: Extra information needed to rebuild the network, in addition to the settings (JSON types), or None.
@@ -39,6 +40,7 @@ class Trained:
     model: Model
     curve: Curve = field(default_factory=dict)
     steps: int = 0
+    steps_before: int = 0
     views: int = 0
     seconds: float = 0.0
     design: Mapping[str, Any] | None = None
@@ -76,6 +78,7 @@ class SamTrainer:
         bank: Folder of the feature bank that trainings share; by default one inside the folder of each training.
         scale: Scale at which the models see images; by default it is computed from the training images.
         classes: Number of classes of the masks.
+        start: Prompts at which each training begins; by default those of the settings.
     """
 
     backbone: Backbone
@@ -83,10 +86,11 @@ class SamTrainer:
     bank: Path | None = None
     scale: Scale | None = None
     classes: int = 1
+    start: Start | None = None
 
     def job(self, images: Sequence[Pair], seed: int) -> Job:
         """Return the job of training on these images."""
-        return Job(self.backbone, self.settings, tuple(images), seed, self.scale, self.classes)
+        return Job(self.backbone, self.settings, tuple(images), seed, self.scale, self.classes, self.start)
 
     def train(
         self, images: Sequence[Pair], seed: int, folder: Path, device: str, terminal: Terminal | None = None
@@ -164,6 +168,7 @@ def trained(run: Run) -> Trained:
         model=run.model.eval(),
         curve=columns(run.curve),
         steps=run.step,
+        steps_before=run.job.start.steps if run.job.start else 0,
         views=views,
         seconds=run.seconds,
         scale=run.scale,

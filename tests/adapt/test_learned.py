@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save
 
 from ptsam_auto.adapt import learned
 from ptsam_auto.adapt.learned import learned_prompts
@@ -13,8 +14,10 @@ from ptsam_auto.errors import ConfigError
 from ptsam_auto.files import file_sha256
 from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.sam.checkpoint import PACKAGED, Backbone, nano_path
-from ptsam_auto.training.run import Job, Run
+from ptsam_auto.training.recipe import Recipe
+from ptsam_auto.training.run import Job, Run, Start
 from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.trainer import trained
 from tests.toys import pairs, toy_sam
 
 FILES = sorted(Path(learned.__file__).parent.glob("*_scenes.safetensors"))
@@ -54,3 +57,15 @@ def test_a_training_begins_at_them(monkeypatch, tmp_path):
     model = Run(Job(toy(), SCENES, tuple(pairs(2)), 0), "cpu", tmp_path).model
     assert torch.equal(model.encoder_prompts, prompts["encoder_prompts"][:, :2])
     assert torch.equal(model.decoder_prompts, prompts["decoder_prompts"])
+
+
+def test_a_training_begins_at_the_prompts_of_another_and_is_not_taken_for_one_that_does_not(tmp_path):
+    settings = Settings(PTSAMConfig(encoder_prompts=2, tiles=1), recipe=Recipe(epochs=1, steps_per_epoch=2))
+    before = Run(Job(toy(), settings, tuple(pairs(2)), 0), "cpu", tmp_path)
+    assert [report.step for report in before.epochs(checkpoint=tmp_path / "checkpoint.safetensors")] == [2]
+    prompts = {name: values.detach() for name, values in before.model.trainable().items()}
+    run = Run(Job(toy(), settings, tuple(pairs(2)), 0, start=Start(save(prompts), 2)), "cpu", tmp_path)
+    for name, values in run.model.trainable().items():
+        torch.testing.assert_close(values.detach(), prompts[name], atol=0, rtol=0)
+    run.resume(tmp_path / "checkpoint.safetensors")
+    assert (run.step, trained(run).steps_before, trained(before).steps_before) == (0, 2, 0)

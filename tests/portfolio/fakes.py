@@ -12,6 +12,7 @@ from ptsam_auto.methods.ptsam import PTSAMConfig
 from ptsam_auto.portfolio.task import Candidate, Task
 from ptsam_auto.registry import Plan
 from ptsam_auto.training.recipe import Recipe
+from ptsam_auto.training.run import Start
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.trainer import SamTrainer, Trained
 from tests.toys import pairs
@@ -31,6 +32,7 @@ class World:
     Args:
         now: Time, seconds.
         trained: Name, number of images and share of the steps of each training.
+        starts: Prompts at which each training began, or None for those of the settings.
         killed_at: Number of trainings after which the process is killed.
         slowness: How many times as long everything takes as it was estimated.
         slow_from: Number of trainings after which it does.
@@ -38,6 +40,7 @@ class World:
 
     now: float = 0.0
     trained: list[tuple[str, int, float]] = field(default_factory=list)
+    starts: list[Start | None] = field(default_factory=list)
     killed_at: int | None = None
     slowness: float = 1.0
     slow_from: int = 0
@@ -83,10 +86,11 @@ class FakeTrainer(SamTrainer):
             is_slow = len(self.world.trained) >= self.world.slow_from
             self.world.now += self.price * share * (self.world.slowness if is_slow else 1.0)
             self.world.trained.append((self.name, len(images), share))
+            self.world.starts.append(self.start)
             if terminal:  # A choice that goes on shows a table of what there is so far.
                 with terminal.bar("Training") as update:
                     update(1, 1)
-            yield Trained(FakeModel(self.sees), steps=self.settings.recipe.epochs)
+            yield Trained(FakeModel(self.sees, float(len(self.world.trained))), steps=self.settings.recipe.epochs)
 
 
 class FakeCost:

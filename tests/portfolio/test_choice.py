@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from safetensors.torch import load
 
 from ptsam_auto.experiment import cross_fit
 from ptsam_auto.portfolio import choice, estimates
@@ -14,6 +15,7 @@ from ptsam_auto.portfolio.members import Doubling
 from ptsam_auto.sam import checkpoint
 from ptsam_auto.terminal import Terminal
 from tests.portfolio.fakes import (
+    EPOCHS,
     FakeCost,
     Killed,
     World,
@@ -444,3 +446,27 @@ def test_a_look_at_the_only_one_that_can_win_takes_no_steps_from_the_specialist_
     assert made.tried[1].name == "slow"
     assert len(made.tried[1].scores.images) == images
     assert world.trained[-1] == ("slow", 8, pytest.approx(share, abs=0.02))
+
+
+@pytest.mark.parametrize(("seconds", "begins_there"), [(90, True), (None, False)])
+def test_without_time_for_all_steps_a_specialist_begins_at_the_prompts_of_the_first_fold(
+    backbone, start, tmp_path, seconds, begins_there
+):
+    """Of three minutes, 20 steps of deep prompts went into looking at them, and the specialist had 48 of its own."""
+    world = World()
+    candidates = [candidate(backbone, world, "most", sees_most), candidate(backbone, world, "all", price=100)]
+    chooser = start(candidates, task(tmp_path, seconds), world)
+    made = chooser.choose()
+    chooser.train(made)
+    folds, final = world.starts[:-1], world.starts[-1]
+    assert folds == [None] * len(folds), "what is measured has seen no image of its fold"
+    assert world.trained[-1][:2] == ("all", 8)
+    if not begins_there:
+        assert final is None
+        return
+    chosen, *_ = chooser.cross_fits(made)
+    share = next(tried.share for tried in made.tried if tried.name == "all")
+    assert final.learned == chosen.learned(0).read_bytes()
+    assert final.steps == pytest.approx(share * EPOCHS, abs=1)
+    first_fold = [(name, images) for name, images, _ in world.trained].index(("all", 6))
+    assert load(final.learned)["number"] == first_fold + 1

@@ -64,7 +64,9 @@ def test_half_of_the_folds_take_half_of_the_steps_and_predictions_and_all_of_the
 
 def test_members_that_differ_in_their_tiles_only_are_measured_once(trainer, monkeypatch):
     measured = []
-    monkeypatch.setattr(cost, "_measured", lambda trainer, device, same: measured.append(trainer) or Speed(1.0, 0.01, 0.1))
+    monkeypatch.setattr(
+        cost, "_measured", lambda trainer, device, same: measured.append(trainer) or Speed(1.0, 0.01, 0.1)
+    )
     speeds = {}
     tiles = replace(trainer, settings=replace(trainer.settings, method=PTSAMConfig(tiles=2)))
     prompts = replace(trainer, settings=replace(trainer.settings, method=PTSAMConfig(decoder_prompts=2)))

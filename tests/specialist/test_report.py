@@ -101,6 +101,9 @@ def test_the_paragraph_for_a_paper_says_that_prompts_did_not_begin_at_random(toy
     )
     assert "image encoder (beginning at prompts learned on rendered scenes), " in methods_paragraph(learned)
     assert "scenes" not in methods_paragraph(random)
+    again = replace(random, members=(replace(random.members[0], steps=60, steps_before=20),))
+    assert "60 optimiser steps after 20 on a part of the images" in methods_paragraph(again)
+    assert "on a part" not in methods_paragraph(random)
 
 
 def test_the_text_of_a_figure_can_be_read_on_a_dark_page():
