@@ -156,10 +156,11 @@ def show(measured: Sequence[dict[str, Any]], members: int, limit: float, termina
     datasets = sorted(set.union(*(set(row) for row in dice.values()))) if dice else []
     complete = [name for name in GRID if len(dice.get(name, {})) == len(datasets) > 0]
     seconds = {name: estimated(name) for name in complete}
+    rates = rates_of(short, dice)
     terminal.out.print(grid_table(dice, datasets, seconds))
     possible = {}
     for name in complete:
-        reached = dice_after(min(1.0, limit / seconds[name]), name, dice[name], short)
+        reached = dice_after(min(1.0, limit / seconds[name]), dice[name], rates.get(name, {}))
         if len(reached) == len(datasets):
             possible[name] = Measured(reached, seconds[name])
     if possible:
@@ -169,20 +170,30 @@ def show(measured: Sequence[dict[str, Any]], members: int, limit: float, termina
         if len(datasets) > 1:
             terminal.out.print(left_out_table(leave_one_out(configurations, members)))
     if short:
-        terminal.out.print(doubling_table(short, dice))
-        terminal.out.print(late_table(short, dice))
+        terminal.out.print(doubling_table(rates))
+        terminal.out.print(late_table(short, dice, rates))
 
 
-def dice_after(share: float, name: str, dice: dict[str, float], short: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return the Dice of a configuration after a share of its steps, by dataset, where it is known or between two."""
+def rates_of(short: Sequence[dict[str, Any]], dice: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return the logarithm of the factor by which each doubling of the steps changes the error.
+
+    Args:
+        short: Results of trainings with a part of the steps.
+        dice: Dice after all steps, by configuration and dataset.
+    """
+    rates: dict[str, dict[str, float]] = {}
+    for result in short:
+        name, dataset = result["configuration"], result["dataset"]
+        factor = (1 - dice[name][dataset]) / (1 - result["dice"])
+        rates.setdefault(name, {})[dataset] = float(np.log(factor) / -np.log2(result["share"]))
+    return rates
+
+
+def dice_after(share: float, dice: dict[str, float], rates: dict[str, float]) -> dict[str, float]:
+    """Return the Dice of a configuration after a share of its steps, by dataset, where its rate is known."""
     if share == 1:
         return dice
-    reached = {}
-    for result in short:
-        if result["configuration"] == name:
-            error, more = 1 - dice[result["dataset"]], np.log(share) / np.log(result["share"])
-            reached[result["dataset"]] = 1 - error * ((1 - result["dice"]) / error) ** more
-    return reached
+    return {dataset: 1 - (1 - dice[dataset]) * float(np.exp(rate * np.log2(share))) for dataset, rate in rates.items()}
 
 
 def dice_of(measured: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -193,18 +204,13 @@ def dice_of(measured: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return dice
 
 
-def doubling_table(short: Sequence[dict[str, Any]], dice: dict[str, dict[str, float]]) -> Table:
-    """Return the table of the logarithm of the factor by which the error changes with each doubling of the steps."""
+def doubling_table(rates: dict[str, dict[str, float]]) -> Table:
+    """Return the table of `rates_of`."""
     rows = Table("configuration", title="ln of the factor of 1 - Dice per doubling of the steps", title_justify="left")
-    datasets = sorted({result["dataset"] for result in short})
+    datasets = sorted(set.union(*(set(found) for found in rates.values())))
     for name in (*datasets, "mean", "standard deviation"):
         rows.add_column(name, justify="right")
-    by_name: dict[str, dict[str, float]] = {}
-    for result in short:
-        name, dataset = result["configuration"], result["dataset"]
-        factor = (1 - dice[name][dataset]) / (1 - result["dice"])
-        by_name.setdefault(name, {})[dataset] = float(np.log(factor) / -np.log2(result["share"]))
-    for name, found in by_name.items():
+    for name, found in rates.items():
         values = list(found.values())
         cells = [f"{found[dataset]:.3f}" if dataset in found else "" for dataset in datasets]
         deviation = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
@@ -212,28 +218,30 @@ def doubling_table(short: Sequence[dict[str, Any]], dice: dict[str, dict[str, fl
     return rows
 
 
-def late_table(short: Sequence[dict[str, Any]], dice: dict[str, dict[str, float]]) -> Table:
+def late_table(
+    short: Sequence[dict[str, Any]], dice: dict[str, dict[str, float]], rates: dict[str, dict[str, float]]
+) -> Table:
     """Return the table of what is lost by choosing a configuration after a part of its steps, on each dataset.
 
     Either by the Dice that it has then, or by that which it will have, if its error changes as on the other datasets.
     """
-    so_far: dict[str, dict[str, float]] = {}
-    growth: dict[str, dict[str, float]] = {}
+    so_far: dict[str, dict[str, dict[str, Any]]] = {}
     for result in short:
-        name, dataset = result["configuration"], result["dataset"]
-        so_far.setdefault(dataset, {})[name] = result["dice"]
-        growth.setdefault(name, {})[dataset] = float(np.log((1 - dice[name][dataset]) / (1 - result["dice"])))
+        so_far.setdefault(result["dataset"], {})[result["configuration"]] = result
     rows = Table("dataset", "by what it has", "loss", "by what it will have", "loss", "best", title_justify="left",
                  title="chosen after a part of the steps")  # fmt: skip
     losses = []
     for dataset, measured in sorted(so_far.items()):
 
-        def later(name: str, left_out: str = dataset, measured: dict[str, float] = measured) -> float:
-            others = [value for other, value in growth[name].items() if other != left_out]
-            return 1 - (1 - measured[name]) * float(np.exp(np.mean(others)))
+        def now(name: str, measured: dict[str, dict[str, Any]] = measured) -> float:
+            return float(measured[name]["dice"])
+
+        def later(name: str, left_out: str = dataset, measured: dict[str, dict[str, Any]] = measured) -> float:
+            others = [rate for other, rate in rates[name].items() if other != left_out]
+            return 1 - (1 - now(name, measured)) * float(np.exp(np.mean(others) * -np.log2(measured[name]["share"])))
 
         best = max(measured, key=lambda name, of=dataset: dice[name][of])
-        by_now, by_later = max(measured, key=lambda name, now=measured: now[name]), max(measured, key=later)
+        by_now, by_later = max(measured, key=now), max(measured, key=later)
         losses.append([100 * (dice[best][dataset] - dice[name][dataset]) for name in (by_now, by_later)])
         rows.add_row(dataset, by_now, f"{losses[-1][0]:.1f}", by_later, f"{losses[-1][1]:.1f}", best)
     first, second = np.mean(losses, axis=0)
