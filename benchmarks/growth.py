@@ -132,7 +132,7 @@ def search_trials(folder: Path, trials: int) -> list[str]:
 
 
 SERIES = {
-    "fit-images": Series("fit, training images", "training images", (16, 64, 256, 1024), fit_images),
+    "fit-images": Series("fit, training images", "training images", (16, 64, 256, 1024, 4096), fit_images),
     "fit-views": Series("fit, views of 16 images", "views of each image", (1, 4, 16), fit_views),
     "predict-images": Series("predict, images", "images of 512 px", (4, 16, 64), predict_images),
     "predict-side": Series("predict, side of one image", "side, px", (512, 2048, 6144, 20480), predict_side),
