@@ -64,16 +64,27 @@ def test_half_of_the_folds_take_half_of_the_steps_and_predictions_and_all_of_the
 
 def test_members_that_differ_in_their_tiles_only_are_measured_once(trainer, monkeypatch):
     measured = []
-    monkeypatch.setattr(
-        cost, "_measured", lambda trainer, device, same: measured.append(trainer) or Speed(1.0, 0.01, 0.1)
-    )
+
+    def remembered(trainer, device, same):
+        measured.append((trainer, same))
+        return Speed(1.0, 0.01, 0.1)
+
+    monkeypatch.setattr(cost, "_measured", remembered)
     speeds = {}
     tiles = replace(trainer, settings=replace(trainer.settings, method=PTSAMConfig(tiles=2)))
     prompts = replace(trainer, settings=replace(trainer.settings, method=PTSAMConfig(decoder_prompts=2)))
     for one in (trainer, tiles, prompts):
         Cost(one, pairs(2), 2, "cpu", threads=1, speeds=speeds)
-    assert measured.count(tiles) == 0
-    assert set(map(id, measured)) == {id(trainer), id(prompts)}
+    assert tiles not in [one for one, _ in measured]
+    assert {id(one) for one, _ in measured} == {id(trainer), id(prompts)}
+    assert all(same == Speed(1.0, 0.01, 0.1) for one, same in measured if one is prompts), "only its step is new"
+
+
+def test_of_a_second_member_on_the_same_backbone_only_the_step_is_measured(trainer):
+    same = Speed(encode=3.0, step=4.0, decode=5.0)
+    found = cost._measured(trainer, "cpu", same)
+    assert (found.encode, found.decode) == (3.0, 5.0)
+    assert 0 < found.step < 4
 
 
 @pytest.mark.parametrize(("durations", "found"), [((9.0, 0.2, 0.1, 0.25), 0.1), ((9.0, 3.0), 3.0)])
