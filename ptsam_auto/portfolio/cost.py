@@ -15,7 +15,7 @@ from ptsam_auto.training.scale import MAX_IMAGES, scale_of
 from ptsam_auto.training.trainer import SamTrainer
 
 MOST_RUNS = 3  # of a step, to measure its duration
-LONG_ENOUGH = 0.5  # seconds of them
+LONG_ENOUGH = 2.0  # seconds of them
 
 
 def shortened(recipe: Recipe, share: float) -> Recipe:

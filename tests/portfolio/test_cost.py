@@ -87,7 +87,7 @@ def test_of_a_second_member_on_the_same_backbone_only_the_step_is_measured(train
     assert 0 < found.step < 4
 
 
-@pytest.mark.parametrize(("durations", "found"), [((9.0, 0.2, 0.1, 0.25), 0.1), ((9.0, 3.0), 3.0)])
+@pytest.mark.parametrize(("durations", "found"), [((9.0, 0.75, 0.5, 0.6), 0.5), ((9.0, 3.0), 3.0)])
 def test_a_step_that_is_slow_at_first_is_not_taken_for_a_slow_one(monkeypatch, durations, found):
     now, left = [0.0], list(durations)
 
