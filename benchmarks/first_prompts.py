@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from grid import configuration
 from rich.table import Table
 from safetensors.torch import save
 
@@ -26,17 +27,14 @@ from ptsam_auto.data.dataset import Pair
 from ptsam_auto.data.folder import read_folder
 from ptsam_auto.data.options import ReadingOptions
 from ptsam_auto.data.split import cross_folds
-from ptsam_auto.experiment.backbone import choose_backbone
-from ptsam_auto.methods.prompt_free import PromptFreeSam
+from ptsam_auto.methods.model import Model
 from ptsam_auto.portfolio.cost import shortened
-from ptsam_auto.sam.checkpoint import Backbone
 from ptsam_auto.specialist.scores import evaluate
 from ptsam_auto.terminal import Terminal
-from ptsam_auto.training import defaults
-from ptsam_auto.training.run import Job, Run, Start
-from ptsam_auto.training.settings import Settings
+from ptsam_auto.training.run import Start
+from ptsam_auto.training.trainer import SamTrainer
 
-ALL_STEPS, LOOK = 320, 20  # of the member of the portfolio
+LOOK = 20  # steps, as in the portfolio
 TRAIN_IMAGES, FEWER_TRAIN_IMAGES, MOST_HELD_OUT = 16, 10, 24
 
 
@@ -76,28 +74,23 @@ def measured(folder: Path, steps: int) -> dict[str, float]:
     count = TRAIN_IMAGES if len(pairs) >= 2 * TRAIN_IMAGES else FEWER_TRAIN_IMAGES
     train, held_out = pairs[:count], pairs[count : count + MOST_HELD_OUT]
     first_fold = cross_folds(tuple(train), 4, 0)[0]
-    backbone = choose_backbone("lite_medsam", Terminal.silent())
-    look = trained(backbone, [pair for index, pair in enumerate(train) if index not in first_fold], LOOK)
+    look = trained([pair for index, pair in enumerate(train) if index not in first_fold], LOOK)
     start = Start(save({name: values.detach() for name, values in look.trainable().items()}), LOOK)
     ways = {
         "look": look,
-        "learned": trained(backbone, train, steps),
-        "those of the look": trained(backbone, train, steps, start),
-        "learned, more steps": trained(backbone, train, steps + LOOK),
+        "learned": trained(train, steps),
+        "those of the look": trained(train, steps, start),
+        "learned, more steps": trained(train, steps + LOOK),
     }
     return {way: evaluate(model.predict, held_out).dice for way, model in ways.items()}
 
 
-def trained(backbone: Backbone, images: Sequence[Pair], steps: int, start: Start | None = None) -> PromptFreeSam:
+def trained(images: Sequence[Pair], steps: int, start: Start | None = None) -> Model:
     """Train LiteMedSAM's deep prompts with a number of steps."""
-    differences = {"method.initial_prompts": "scenes", "recipe.epochs": ALL_STEPS // 20}
-    settings = Settings.from_paths({**defaults.values(backbone.family, "encoder", "ptsam"), **differences})
-    settings = replace(settings, recipe=shortened(settings.recipe, steps / ALL_STEPS))
+    backbone, settings = configuration("lite_medsam-encoder-scenes")
+    settings = replace(settings, recipe=shortened(settings.recipe, steps / settings.recipe.steps))
     with tempfile.TemporaryDirectory() as work:
-        run = Run(Job(backbone, settings, tuple(images), 0, start=start), "cpu", Path(work))
-        for _ in run.epochs():
-            pass
-        return run.model.eval()
+        return SamTrainer(backbone, settings, start=start).train(images, 0, Path(work), "cpu").model
 
 
 if __name__ == "__main__":

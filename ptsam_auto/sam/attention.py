@@ -39,12 +39,11 @@ def attend(
         return result[..., : value_WHMC.shape[3]]
     with torch.autocast(query_WHNC.device.type, enabled=False):
         query, key, value = (part.to(torch.bfloat16) for part in (query_WHNC * scale, key_WHMC, value_WHMC))
-        bias = None if bias_HNM is None else bias_HNM.to(torch.bfloat16)
-        if bias is not None:
+        if bias_HNM is not None:
             missing = -key.shape[2] % ALIGNED  # keys of weight 0
             key, value = (F.pad(part, (0, 0, 0, missing)) for part in (key, value))
-            bias = F.pad(bias, (0, missing), value=-math.inf)
+            bias_HNM = F.pad(bias_HNM.to(torch.bfloat16), (0, missing), value=-math.inf)
         scores = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)).unflatten(0, (W, H))
-        if bias is not None:
-            scores = scores + bias  # In place, its gradient would be copied three times.
+        if bias_HNM is not None:
+            scores = scores + bias_HNM  # In place, its gradient would be copied three times.
         return torch.bmm(scores.softmax(dim=-1).flatten(0, 1), value.flatten(0, 1)).unflatten(0, (W, H))
