@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 LOG_SECONDS = 60.0  # Interval of the lines that show the progress if the output is not a terminal.
 CELL_SECONDS = 0.5  # Interval at which a bar in a notebook is shown anew.
@@ -156,6 +157,14 @@ class Terminal:
                     self.say(f"{stage} {done}{f'/{total}' if total else ''} {note}".rstrip())
 
             yield update
+
+
+def table_of(*headings: str, title: str | None = None) -> Table:
+    """Return a table for these columns whose long words are folded: the name of a file or of a member is never cut."""
+    table = Table(title=title, title_justify="left", title_style="")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
 
 
 @contextmanager

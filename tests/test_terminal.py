@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ptsam_auto import terminal
-from ptsam_auto.terminal import NoteTerminal, Terminal
+from ptsam_auto.terminal import NoteTerminal, Terminal, table_of
 
 
 def test_a_log_file_gets_a_line_now_and_then(monkeypatch):
@@ -82,3 +82,14 @@ terminal.say("Chosen: nano-whole.")
     text = re.sub(r"\x1b\[\d+m", "", bar["data"]["text/plain"])  # A kernel asks for colours.
     assert re.search(r"Fitting +━+ 20/20 .* loss 0\.5", text)
     assert (message["name"], message["text"]) == ("stdout", "Chosen: nano-whole.\n")
+
+
+def test_a_name_that_is_too_long_for_a_column_is_folded_and_not_cut():
+    """Three members of the portfolio were listed as "lite_medsam-encoder-..."; `--member` needs the whole name."""
+    name = "".join(chr(ord("a") + number % 26) for number in range(90))
+    table, out = table_of("image", "Dice", title="images"), io.StringIO()
+    table.add_row(name, "81.2")
+    Console(file=out, width=40).print(table)
+    shown = "".join(line.split("│")[1].strip() for line in out.getvalue().splitlines() if "│" in line)
+    assert shown == name
+    assert "81.2" in out.getvalue()

@@ -5,11 +5,10 @@ from typing import Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from ptsam_auto.commands.options import DefaultsOptions
 from ptsam_auto.portfolio import members
-from ptsam_auto.terminal import Terminal
+from ptsam_auto.terminal import Terminal, table_of
 from ptsam_auto.training import defaults as stored
 
 ORIGIN = {"search", "date", "rule", "trials", "splits", "train_images", "data"}  # what is shown of a search
@@ -40,9 +39,7 @@ def defaults(options: DefaultsOptions, terminal: Terminal) -> None:
             f"{by_device['cuda'].value} on a GPU ({by_device['cpu'].source})"
         )
         for adapt in stored.adaptations(family, method):
-            table = Table(title=f"{family}, --method {method} --adapt {adapt}", title_justify="left", title_style="")
-            for heading in ("setting", "value", "source"):
-                table.add_column(heading)
+            table = table_of("setting", "value", "source", title=f"{family}, --method {method} --adapt {adapt}")
             for path, default in stored.block(family, adapt, method).items():
                 table.add_row(path, escape(str(default.value)), escape(default.source))
             console.print(table)
@@ -57,9 +54,10 @@ def _show_portfolio(terminal: Terminal) -> None:
         terminal.result(f"Your own portfolio ({own}) replaces the built-in portfolio.")
     else:
         terminal.result(f"The portfolio is the built-in one ({own} does not exist).")
-    table = Table(title="The portfolio of fit, in the order in which it is tried", title_justify="left", title_style="")
-    for heading in ("member", "backbone", "adapt", "settings that are not the default", "seconds", "Dice", "source"):
-        table.add_column(heading)
+    table = table_of(
+        *("member", "backbone", "adapt", "settings that are not the default", "seconds", "Dice", "source"),
+        title="The portfolio of fit, in the order in which it is tried",
+    )
     for member in portfolio.members:
         dice = [f"{name} {100 * value:.1f}" for name, value in member.dice.items()]
         table.add_row(

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.markup import escape
-from rich.table import Table
 
 from ptsam_auto.commands.options import EvaluateOptions
 from ptsam_auto.data.dataset import with_classes
@@ -18,7 +17,7 @@ from ptsam_auto.metrics.classes import number_of
 from ptsam_auto.specialist import scores
 from ptsam_auto.specialist.artifact import Specialist, load_specialist
 from ptsam_auto.specialist.scores import Scores
-from ptsam_auto.terminal import Terminal
+from ptsam_auto.terminal import Terminal, table_of
 from ptsam_auto.tracking.models import local_folder
 
 
@@ -59,7 +58,7 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
             progress=lambda done: update(done, total),
             classes=number_of(specialist.classes),
         )
-    table = Table("image", "Dice", "IoU")
+    table = table_of("image", "Dice", "IoU")
     for image in result.images:
         # The names of files may look like the markup of Rich.
         if image.blank:
@@ -71,7 +70,7 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Scores:
     table.add_row("mean over images", f"{mean:.1f} +- {deviation:.1f}", f"{100 * result.iou:.1f}")
     terminal.out.print(table)
     if specialist.classes:
-        by_class = Table("class", "Dice")
+        by_class = table_of("class", "Dice")
         for name, of_class in zip(specialist.classes, result.of_classes, strict=True):
             by_class.add_row(escape(name), "not shown" if of_class is None else f"{100 * of_class:.1f}")
         terminal.out.print(by_class)

@@ -21,7 +21,7 @@ from ptsam_auto.specialist.masks import reading_of
 from ptsam_auto.specialist.suggestion import Suggestion, choose, typical_distance
 from ptsam_auto.specialist.suggestion_page import Card, card_of, write_page
 from ptsam_auto.specialist.uncertainty import assess
-from ptsam_auto.terminal import Terminal
+from ptsam_auto.terminal import Terminal, table_of
 from ptsam_auto.tracking.models import local_folder
 
 LIST_FILE, PAGE_FILE = "suggested.csv", "suggested.html"
@@ -137,7 +137,7 @@ def _card(specialist: Specialist, one: _Seen, suggestion: Suggestion) -> Card:
 
 def _table(suggestions: list[Suggestion], given: list[Path]) -> Table:
     """Return the list as a table; paths are relative to the folder that was given, so that they are not cut."""
-    table = Table("", "image", "disagreement", "expected Dice", "most similar annotated image", "its distance")
+    table = table_of("", "image", "disagreement", "expected Dice", "most similar annotated image", "its distance")
     for rank, one in enumerate(suggestions, start=1):
         # The names of files may look like the markup of Rich.
         several = f" ({one.name})" if not Path(one.path).name.startswith(f"{one.name}.") else ""

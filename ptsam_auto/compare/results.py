@@ -15,6 +15,7 @@ from scipy.stats import wilcoxon
 from ptsam_auto.compare.entries import ENTRIES, UNTUNED
 from ptsam_auto.compare.record import Event, Failed, Finished
 from ptsam_auto.files import replacing
+from ptsam_auto.terminal import table_of
 
 SIGNIFICANCE_LEVEL = 0.05  # Level of the test that finds the methods that are not worse than the best.
 MIN_IMAGES = 6  # Smallest number of images for the test; with fewer images no p-value can be below the level.
@@ -132,7 +133,7 @@ def not_significantly_worse(results: Sequence[Result], best: str, other: str) ->
 def progress_table(results: Sequence[Result]) -> Table:
     """Return a table of the Dice so far: a row for each dataset and size, a column for each method."""
     entries = entries_in(results)
-    table = Table("dataset", "images", *map(title_of, entries))
+    table = table_of("dataset", "images", *map(title_of, entries))
     for dataset, size in sorted({(result.dataset, result.size) for result in results}):
         cells = []
         for entry in entries:

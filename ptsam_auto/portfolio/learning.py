@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ptsam_auto.portfolio.members import Member
+from ptsam_auto.terminal import table_of
 
 MIN_RISE = 0.001  # Dice, 0 to 1; a smaller rise is not worth the time of one more member
 RULE = (
@@ -108,9 +109,9 @@ def members_table(members: Sequence[Member], title: str) -> Table:
         members: Members with their Dice and seconds, in the order in which they were picked.
         title: Title of the table.
     """
-    table = Table("Dice", title=escape(title), title_justify="left", title_style="")
+    table = table_of("Dice", title=escape(title))
     for member in members:
-        table.add_column(escape(member.name), justify="right")
+        table.add_column(escape(member.name), justify="right", overflow="fold")
     for name in members[0].dice:
         table.add_row(escape(name), *(_percent(member.dice[name]) for member in members))
     table.add_section()
@@ -130,7 +131,7 @@ def left_out_table(results: Sequence[LeftOut]) -> Table:
         "Dice of the best member on a dataset, if the portfolio was learned without it or with it; mean loss "
         f"{100 * mean_loss(results):.1f}"
     )
-    table = Table("dataset", title=title, title_justify="left", title_style="")
+    table = table_of("dataset", title=title)
     for name in ("without it", "with it", "loss", "best of all"):
         table.add_column(name, justify="right")
     for result in results:

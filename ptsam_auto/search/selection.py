@@ -15,6 +15,7 @@ from ptsam_auto.errors import ConfigError, OutputError, SearchError
 from ptsam_auto.files import read_utf8, write_text
 from ptsam_auto.search.record import Search, Trial, finished
 from ptsam_auto.search.space import described
+from ptsam_auto.terminal import table_of
 from ptsam_auto.training import defaults
 from ptsam_auto.training.evidence import DIGEST
 
@@ -99,17 +100,11 @@ def selection_table(found: Search, selection: Selection) -> Table:
         if len(shown) < TABLE_ROWS:
             shown.setdefault(trial.number, trial)
     threshold = selection.best.dice - selection.best.standard_error
-    table = Table(
-        "trial",
-        "Dice",
-        "learned",
-        "configuration",
-        "",
+    table = table_of(
+        *("trial", "Dice", "learned", "configuration", ""),
         title=escape(
             f"{found.folder}: {counts(found.trials)}; within one standard error is {100 * threshold:.1f} or more"
         ),
-        title_justify="left",
-        title_style="",
     )
     for trial in sorted(shown.values(), key=lambda trial: -trial.dice):
         names = {selection.chosen.number: "chosen", selection.best.number: "best"}

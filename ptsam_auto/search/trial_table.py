@@ -11,6 +11,7 @@ from rich.table import Table
 from ptsam_auto.files import replacing
 from ptsam_auto.search.record import Search, Trial
 from ptsam_auto.search.space import described
+from ptsam_auto.terminal import table_of
 
 MOST_ROWS = 12  # largest number of trials that are shown while a search is running
 
@@ -22,7 +23,7 @@ def progress_table(trials: Sequence[Trial]) -> Table:
         for path, value in trial.configuration.items():
             values.setdefault(path, set()).add(str(value))
     differing = [path for path, different in values.items() if len(different) > 1]
-    table = Table("trial", "settings", "epochs", "Dice", "state")
+    table = table_of("trial", "settings", "epochs", "Dice", "state")
     running = [trial for trial in trials if trial.state == "running"]
     ended = [trial for trial in trials if trial.state != "running"]
     order = running + sorted(ended, key=lambda trial: -trial.dice if trial.rungs else 1.0)
