@@ -42,7 +42,7 @@ from ptsam_auto.portfolio.task import Candidate, Task, Trial
 from ptsam_auto.records import RecordError, read_json, to_sealed_json
 from ptsam_auto.specialist.expected import NONE_MISSING, Expected, MoreSteps, expectation
 from ptsam_auto.specialist.scores import ImageScore, Scores
-from ptsam_auto.terminal import Terminal
+from ptsam_auto.terminal import Terminal, table_of
 from ptsam_auto.training.run import Start
 from ptsam_auto.training.scale import Scale, scale_of
 from ptsam_auto.training.trainer import SamTrainer, Trained, Trainer
@@ -409,9 +409,11 @@ class Chooser:
         """Return what the steps are worth that the final trainings have and the cross-fits had not."""
         mean, deviation, datasets = 0.0, 0.0, NONE_MISSING.datasets
         for (index, weight), share in zip(chosen, shares, strict=True):
-            doubling, doublings = self._candidates[index].doubling, math.log2(share / self._best_of(index)[0].share)
+            doubling, before = self._candidates[index].doubling, self._best_of(index)[0].share
             if doubling is None:
                 return NONE_MISSING
+            # See `_start`. On held-out images of six train lists the steps of a fold were worth as much as its own.
+            doublings = math.log2((share if share >= 1 else before + share) / before)
             datasets = min(datasets, doubling.datasets)
             mean += weight * doublings * doubling.mean
             deviation += weight * doublings * doubling.deviation
@@ -581,7 +583,7 @@ class Chooser:
 
     def _table(self) -> Table:
         """Return a table of the members that were tried so far."""
-        table = Table("member", "steps", "images", "Dice")
+        table = table_of("member", "steps", "images", "Dice")
         for one in self._tried():
             steps, images = f"{100 * one.share:.0f} %", str(len(one.scores.images))
             table.add_row(escape(one.name), steps, images, f"{100 * one.scores.dice:.1f}")

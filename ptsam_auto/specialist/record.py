@@ -226,10 +226,13 @@ class SpecialistRecord:
 
     @property
     def cross_fitted_share(self) -> float:
-        """Return the smallest number of steps of a member's cross-fit, as a fraction of its own steps; at most 1."""
+        """Return the smallest number of steps of a member's cross-fit, as a fraction of all of its steps; at most 1."""
         tried = {one.name: one.share for one in self.choice.tried} if self.choice else {}
         shares = [
-            tried[member.name] * member.recipe["epochs"] * member.recipe["steps_per_epoch"] / member.steps
+            tried[member.name]
+            * member.recipe["epochs"]
+            * member.recipe["steps_per_epoch"]
+            / (member.steps + member.steps_before)
             for member in self.members
             if member.name in tried and member.recipe and member.steps
         ]

@@ -86,6 +86,8 @@ def test_a_specialist_with_more_steps_than_were_cross_fitted_says_that_it_is_pro
     made = replace(record(one), choice=choice)
     assert made.cross_fitted_share == pytest.approx(0.2)
     assert replace(made, choice=None).cross_fitted_share == 1.0
+    after_a_fold = replace(made, members=(replace(one, steps_before=20),))
+    assert after_a_fold.cross_fitted_share == pytest.approx(20 / 120)
     curve = {"step": [1.0, 2.0], "loss": [0.5, 0.4]}
     panels = [Panel("a", 0.7, None, PICTURES)]
     write_report(tmp_path / "report.html", "discs", made, {"deep": curve}, panels)
