@@ -14,6 +14,8 @@ SLOWEST, FASTEST = 4.0, 0.5  # limits of how many times as long as estimated a t
 class Estimates:
     """Durations, seconds: from one measured step and pass of each member, corrected by how long the trials took.
 
+    A training on all images is never estimated to be quicker than it was measured.
+
     Args:
         candidates: Candidates, at least one.
         task: Images, folds and budget.
@@ -48,7 +50,9 @@ class Estimates:
 
     def of_final(self, candidate: int, share: float) -> float:
         """Return the duration of the training of a candidate on all images with a fraction of its steps."""
-        return self._slowness(candidate) * self._cost(candidate).final(share, self._views(candidate))
+        # A trial is quicker than estimated because of its predictions; this has none.
+        slowness = max(1.0, self._slowness(candidate))
+        return slowness * self._cost(candidate).final(share, self._views(candidate))
 
     def per_image(self, candidate: int) -> float:
         """Return the duration of a prediction of a typical image."""

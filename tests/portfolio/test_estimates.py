@@ -36,3 +36,10 @@ def test_members_that_ran_at_the_same_time_are_as_slow_as_both_together(two):
 def test_what_was_there_before_says_nothing_about_the_machine(two):
     two.finished([Trial(0, 0.25, 4)], None)
     assert two.of_final(0, 1.0) == pytest.approx(10)
+
+
+def test_a_look_that_was_quicker_than_estimated_leaves_the_final_training_as_long_as_it_was_measured(two):
+    """Three minutes took 191 s: the predictions of a look were quicker than estimated, and its steps were not."""
+    two.finished([Trial(1, 0.1, 4)], 20.0)
+    assert two.of_trial(Trial(1, 0.5, 4)) == pytest.approx(100)
+    assert two.of_final(1, 1.0) == pytest.approx(100)
