@@ -65,6 +65,11 @@ GRID: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lite_medsam-encoder-tiles-2": ("lite_medsam", "encoder", {"method.tiles": 2}),
     "lite_medsam-encoder-320": ("lite_medsam", "encoder", {"recipe.epochs": 16}),
     "lite_medsam-encoder-scenes": ("lite_medsam", "encoder", {"method.initial_prompts": "scenes", "recipe.epochs": 16}),
+    "lite_medsam-encoder-scenes-tiles-2": (
+        "lite_medsam",
+        "encoder",
+        {"method.initial_prompts": "scenes", "method.tiles": 2, "recipe.epochs": 16},
+    ),
     "lite_medsam-encoder-long": (
         "lite_medsam",
         "encoder",
@@ -152,7 +157,11 @@ def fold(folder: Path) -> Fold:
 def show(measured: Sequence[dict[str, Any]], members: int, limit: float, terminal: Terminal) -> None:
     """Print all tables."""
     dice = dice_of([result for result in measured if share_of(result) == 1])
-    short = [result for result in measured if share_of(result) < 1]
+    short = [  # Of those that were trained with all their steps, too.
+        result
+        for result in measured
+        if share_of(result) < 1 and result["dataset"] in dice.get(result["configuration"], {})
+    ]
     datasets = sorted(set.union(*(set(row) for row in dice.values()))) if dice else []
     complete = [name for name in GRID if len(dice.get(name, {})) == len(datasets) > 0]
     seconds = {name: estimated(name) for name in complete}
