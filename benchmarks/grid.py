@@ -45,7 +45,7 @@ from ptsam_auto.experiment.workspace import FoldRun, Workspace, train
 from ptsam_auto.portfolio.cost import Cost, shortened
 from ptsam_auto.portfolio.learning import Measured, leave_one_out, left_out_table, pick
 from ptsam_auto.sam.checkpoint import Backbone
-from ptsam_auto.terminal import Terminal
+from ptsam_auto.terminal import Terminal, table_of
 from ptsam_auto.training import defaults
 from ptsam_auto.training.settings import Settings
 from ptsam_auto.training.trainer import SamTrainer
@@ -215,7 +215,7 @@ def dice_of(measured: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def doubling_table(rates: dict[str, dict[str, float]]) -> Table:
     """Return the table of `rates_of`."""
-    rows = Table("configuration", title="ln of the factor of 1 - Dice per doubling of the steps", title_justify="left")
+    rows = table_of("configuration", title="ln of the factor of 1 - Dice per doubling of the steps")
     datasets = sorted(set.union(*(set(found) for found in rates.values())))
     for name in (*datasets, "mean", "standard deviation"):
         rows.add_column(name, justify="right")
@@ -237,8 +237,10 @@ def late_table(
     so_far: dict[str, dict[str, dict[str, Any]]] = {}
     for result in short:
         so_far.setdefault(result["dataset"], {})[result["configuration"]] = result
-    rows = Table("dataset", "by what it has", "loss", "by what it will have", "loss", "best", title_justify="left",
-                 title="chosen after a part of the steps")  # fmt: skip
+    rows = table_of(
+        *("dataset", "by what it has", "loss", "by what it will have", "loss", "best"),
+        title="chosen after a part of the steps",
+    )
     losses = []
     for dataset, measured in sorted(so_far.items()):
 
@@ -267,7 +269,7 @@ def estimated(name: str) -> float:
 
 def grid_table(dice: dict[str, dict[str, float]], datasets: Sequence[str], seconds: dict[str, float]) -> Table:
     """Return the table of the Dice on the images that are held out, with the mean and the seconds."""
-    rows = Table("configuration", title="Dice on held-out images of the train lists", title_justify="left")
+    rows = table_of("configuration", title="Dice on held-out images of the train lists")
     for name in (*datasets, "mean", "seconds"):
         rows.add_column(name, justify="right")
     for name in GRID:

@@ -38,7 +38,7 @@ from ptsam_auto.portfolio.local_runner import local_runner
 from ptsam_auto.portfolio.task import Candidate, Task
 from ptsam_auto.registry import Choices
 from ptsam_auto.specialist.scores import evaluate
-from ptsam_auto.terminal import Terminal
+from ptsam_auto.terminal import Terminal, table_of
 
 TRAIN_IMAGES = 16
 
@@ -143,7 +143,7 @@ def drawn(folder: Path, seed: int, most: int, terminal: Terminal) -> Draw:
 def table(results: list[dict]) -> Table:
     """Return the table, with one row per draw and the mean regret and coverage below."""
     heads = ("dataset", "draw", "chosen", "expected", "95 % interval", "test", "best member", "its test", "regret", "s")
-    rows = Table(*heads)
+    rows = table_of(*heads)
     regrets, inside = [], []
     for result in results:
         expected, test = result["choice"]["expected"], result["chosen"]["dice"]
@@ -177,7 +177,7 @@ def table(results: list[dict]) -> Table:
 def members_table(results: list[dict]) -> Table:
     """Return the Dice of every member on the test images, the mean of all draws in which it was measured."""
     names = sorted({name for result in results for name in result["members"]})
-    rows = Table("dataset", *names, title="Dice on the test images", title_justify="left", title_style="")
+    rows = table_of("dataset", *names, title="Dice on the test images")
     for dataset in sorted({result["dataset"] for result in results}):
         measured = [result["members"] for result in results if result["dataset"] == dataset]
         dice = {name: [members[name]["dice"] for members in measured if name in members] for name in names}

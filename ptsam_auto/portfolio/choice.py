@@ -189,12 +189,19 @@ class Chooser:
 
     def _start(self, index: int, share: float) -> Start | None:
         """Return the prompts at which a candidate begins that is trained on all images with a fraction of its steps."""
-        if share >= 1 or not self._results:
+        if not self._share_before(index, share):
             return None
         trial, cross_fit = self._best_of(index)
         trainer = self._trainer(self._candidates[index], trial.share)
         assert isinstance(trainer, SamTrainer)
         return Start(cross_fit.learned(0).read_bytes(), trainer.settings.recipe.steps)
+
+    def _share_before(self, index: int, share: float) -> float:
+        """Return the fraction of its steps that are behind the prompts at which a candidate begins; 0 at first prompts.
+
+        With all its steps it begins at first prompts.
+        """
+        return 0.0 if share >= 1 or not self._results else self._best_of(index)[0].share
 
     def cross_fits(self, choice: Choice) -> list[CrossFit]:
         """Return the cross-fit of each chosen candidate; [] without cross-fitting."""
@@ -409,11 +416,12 @@ class Chooser:
         """Return what the steps are worth that the final trainings have and the cross-fits had not."""
         mean, deviation, datasets = 0.0, 0.0, NONE_MISSING.datasets
         for (index, weight), share in zip(chosen, shares, strict=True):
-            doubling, before = self._candidates[index].doubling, self._best_of(index)[0].share
+            doubling = self._candidates[index].doubling
             if doubling is None:
                 return NONE_MISSING
-            # See `_start`. On held-out images of six train lists the steps of a fold were worth as much as its own.
-            doublings = math.log2((share if share >= 1 else before + share) / before)
+            # On held-out images of three train lists the steps of a fold were worth about as much as its own.
+            in_all = share + self._share_before(index, share)
+            doublings = math.log2(in_all / self._best_of(index)[0].share)
             datasets = min(datasets, doubling.datasets)
             mean += weight * doublings * doubling.mean
             deviation += weight * doublings * doubling.deviation
